@@ -1,0 +1,8 @@
+//! Floor 0: what every other floor stands on.
+
+pub mod error;
+pub mod id;
+pub mod size;
+pub mod time;
+
+pub use error::{Context, Error, Kind, Result};

@@ -1,0 +1,5 @@
+//! Floor 1: what crosses a socket. Pure data and codecs; no I/O.
+
+pub mod container;
+pub mod shim;
+pub mod worker;
