@@ -1,4 +1,7 @@
 //! Floor 0: system calls that have no safe wrapper elsewhere. The only `unsafe` of the project is in here.
 
 pub mod channel;
+pub mod inherit;
+pub mod pages;
+pub mod signals;
 pub mod spawn;
