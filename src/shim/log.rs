@@ -6,8 +6,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// Name of the current file.
-pub const CURRENT: &str = "json.log";
+
+pub use crate::logs::CURRENT;
 
 /// A log folder being written.
 pub struct Writer {

@@ -5,7 +5,7 @@
 //! byte is never `{`, so both may queue up in one socket. A newer daemon must understand an older shim: kinds and offsets
 //! below are never reused.
 
-use super::container::{Config, HostConfig, MountPoint};
+use super::container::{Config, HostConfig, MountPoint, Ulimit};
 use crate::base::Kind;
 use serde::{Deserialize, Serialize};
 
@@ -126,8 +126,30 @@ pub struct Start {
     pub cgroup: String,
     /// The log driver: json-file, local or none.
     pub log: Log,
-    /// Memory and swap limits are enforced by the kernel's accounting; warn only.
+    /// Name servers and their options, where the container's differ from the host's.
+    pub dns: Dns,
+    /// What `host-gateway` means in `--add-host`.
+    pub host_gateway: String,
+    /// Limits of the daemon, where the container sets none.
+    pub default_ulimits: Vec<Ulimit>,
+    /// Our init runs first and reaps.
+    pub init: bool,
+    /// The daemon's default.
+    pub no_new_privileges: bool,
+    /// Log more.
     pub debug: bool,
+}
+
+/// The resolver's settings; empty parts are the host's.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Dns {
+    /// Addresses.
+    pub servers: Vec<String>,
+    /// Search domains.
+    pub search: Vec<String>,
+    /// `ndots:3` and the like.
+    pub options: Vec<String>,
 }
 
 /// A volume that is a file system of its own.
