@@ -1,4 +1,5 @@
 //! Floor 0: system calls that have no safe wrapper elsewhere. The only `unsafe` of the project is in here.
 
 pub mod channel;
+pub mod io;
 pub mod spawn;
