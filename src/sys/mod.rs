@@ -2,6 +2,7 @@
 
 pub mod channel;
 pub mod inherit;
+pub mod io;
 pub mod pages;
 pub mod signals;
 pub mod spawn;
