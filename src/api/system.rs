@@ -2,7 +2,7 @@
 
 use crate::api::filters;
 use crate::api::routes::{Call, Context, Handled};
-use crate::api::server::API_VERSION;
+use crate::wire::http::API_VERSION;
 use crate::base::time::Time;
 use crate::base::{Error, Result};
 use crate::engine::Reply;

@@ -170,6 +170,11 @@ impl Container {
         matches!(self.state.status, Status::Running | Status::Paused)
     }
 
+    /// Its control group, while it runs.
+    pub fn control_group(&self) -> Result<crate::runtime::Cgroup> {
+        crate::runtime::Cgroup::locate(&self.cgroup, &self.id)
+    }
+
     /// Lives in the exec root only: it goes when it ends, so it need not outlive a power cut.
     pub fn is_volatile(&self) -> bool {
         self.def.host.auto_remove

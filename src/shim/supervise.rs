@@ -15,6 +15,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Clients attached at once; more are refused.
 const CLIENTS: usize = 8;
+/// Connections to the listening socket at once: the next daemon, and followers of the log that wait for the end.
+const GUESTS: usize = 16;
+/// Descriptors that are polled at once.
+const POLLED: usize = CLIENTS + GUESTS + 6;
 /// After the container's end a client may take so long to take its last bytes.
 const LAST_BYTES_MS: i64 = 10_000;
 
@@ -75,6 +79,7 @@ struct Shim {
     clients: heapless::Vec<Client, CLIENTS>,
     control: Option<OwnedFd>,
     listen: Option<OwnedFd>,
+    guests: heapless::Vec<OwnedFd, GUESTS>,
     /// Client bytes on their way to standard input.
     input: &'static mut [u8],
     input_range: (usize, usize),
@@ -125,6 +130,7 @@ pub fn run(arguments: &[&'static [u8]]) -> Result<(), Errno> {
         clients: heapless::Vec::new(),
         control,
         listen: flag(b'r').then(|| take(fds::LISTEN)).flatten(),
+        guests: heapless::Vec::new(),
         input: memory(crate::sys::channel::INLINE)?,
         input_range: (0, 0),
         close_stdin_after_input: false,
@@ -175,8 +181,8 @@ impl Shim {
     }
 
     fn turn(&mut self, children: BorrowedFd<'_>, exit_file: &[u8]) -> Result<(), Errno> {
-        let mut set: heapless::Vec<PollFd<'_>, { CLIENTS + 6 }> = heapless::Vec::new();
-        let mut what: heapless::Vec<What, { CLIENTS + 6 }> = heapless::Vec::new();
+        let mut set: heapless::Vec<PollFd<'_>, POLLED> = heapless::Vec::new();
+        let mut what: heapless::Vec<What, POLLED> = heapless::Vec::new();
         let busy = [self.outputs[0].is_busy(), self.outputs[1].is_busy()];
         let room = self.input_range.0 == self.input_range.1;
         let mut add = |fd, flags, who| {
@@ -187,8 +193,11 @@ impl Shim {
         if let Some(fd) = &self.control {
             add(fd.as_fd(), PollFlags::IN, What::Control);
         }
-        if let Some(fd) = &self.listen {
+        if let Some(fd) = self.listen.as_ref().filter(|_| !self.guests.is_full()) {
             add(fd.as_fd(), PollFlags::IN, What::Listen);
+        }
+        for (i, guest) in self.guests.iter().enumerate() {
+            add(guest.as_fd(), PollFlags::IN, What::Guest(i));
         }
         for (i, output) in self.outputs.iter().enumerate() {
             if let Some(fd) = output.fd.as_ref().filter(|_| !busy[i]) {
@@ -216,7 +225,7 @@ impl Shim {
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(e),
         }
-        let mut ready: heapless::Vec<(What, PollFlags), { CLIENTS + 6 }> = heapless::Vec::new();
+        let mut ready: heapless::Vec<(What, PollFlags), POLLED> = heapless::Vec::new();
         for (fd, who) in set.iter().zip(&what) {
             if !fd.revents().is_empty() {
                 let _ = ready.push((*who, fd.revents()));
@@ -234,6 +243,7 @@ impl Shim {
                 }
                 What::Control => self.read_control(),
                 What::Listen => self.accept(),
+                What::Guest(i) => self.guest_speaks(i),
                 What::Child => {
                     crate::sys::signals::drain(children);
                     self.reap(exit_file);
@@ -459,7 +469,19 @@ impl Shim {
         if let Some(listen) = &self.listen
             && let Ok(socket) = rustix::net::accept_with(listen, rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK)
         {
-            self.control = Some(socket);
+            let _ = self.guests.push(socket);
+        }
+    }
+
+    /// The next daemon says something (its HELLO), or a follower of the log is gone.
+    fn guest_speaks(&mut self, index: usize) {
+        if index >= self.guests.len() {
+            return;
+        }
+        let guest = self.guests.swap_remove(index);
+        let mut first = [0u8; 1];
+        if matches!(rustix::net::recv(&guest, &mut first, RecvFlags::PEEK | RecvFlags::DONTWAIT), Ok((_, n)) if n > 0) {
+            self.control = Some(guest);
             self.read_control();
         }
     }
@@ -486,6 +508,7 @@ enum What {
     Child,
     Control,
     Listen,
+    Guest(usize),
     Output(usize),
     Stdin,
     Client(usize),
