@@ -132,7 +132,6 @@ pub enum After {
 }
 
 /// A container.
-#[derive(Default)]
 pub struct Container {
     /// Fixed.
     pub def: Definition,
@@ -165,6 +164,26 @@ pub struct Container {
 }
 
 impl Container {
+    /// One that has not run.
+    pub fn new(def: Definition, image: Digest, number: u32) -> Container {
+        Container {
+            id: def.id.clone(),
+            def,
+            image,
+            state: State::default(),
+            number,
+            link: None,
+            starting: None,
+            pending: Vec::new(),
+            waiters: Vec::new(),
+            stops: Vec::new(),
+            endpoints: BTreeMap::new(),
+            backoff: 0,
+            exit_on_next: false,
+            cgroup: String::new(),
+        }
+    }
+
     /// Running, paused too.
     pub fn is_running(&self) -> bool {
         matches!(self.state.status, Status::Running | Status::Paused)
