@@ -16,6 +16,8 @@ mod value;
 
 /// Runs the command line and returns the exit status.
 pub fn main(args: Vec<String>) -> i32 {
-    let _ = args;
-    0
+    match args.get(1).map(String::as_str) {
+        Some("daemon") => crate::api::daemon_main(args[2..].to_vec()),
+        _ => 0,
+    }
 }
