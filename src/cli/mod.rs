@@ -51,9 +51,9 @@ pub fn main(args: Vec<String>) -> i32 {
     command(program, rest)
 }
 
-fn daemon(_args: Vec<String>) -> i32 {
-    eprintln!("prtiql daemon: this build has no daemon yet");
-    1
+/// The engine itself: no part of the command line, only started by it.
+fn daemon(args: Vec<String>) -> i32 {
+    crate::api::daemon_main(args)
 }
 
 fn runtime(_args: Vec<String>) -> i32 {
