@@ -10,7 +10,7 @@ use prtiql::{cli, shim, worker};
 /// Runs the process that the arguments name and returns its exit status.
 fn run(args: entry::Args) -> i32 {
     match args.name() {
-        b"prtiql-shim" => return shim::main(),
+        b"prtiql-shim" => return shim::main(&args.list()),
         b"prtiql-start" => return shim::start_main(),
         b"prtiql-worker" => return worker::main(),
         b"prtiql-committer" => return worker::committer::main(),
