@@ -66,7 +66,14 @@ impl Engine {
         self.resolve_mounts(&mut def)?;
         self.save_definition(&def)?;
         let number = self.number();
-        self.containers.insert(Container { id: id.clone(), image: image.id, def, state: State::default(), number, ..Container::default() });
+        self.containers.insert(Container {
+            id: id.clone(),
+            image: image.id,
+            def,
+            state: State::default(),
+            number,
+            ..Container::default()
+        });
         self.emit_container("create", &id, &[]);
         Ok(Created { id, warnings })
     }
@@ -226,7 +233,8 @@ mod tests {
     #[test]
     fn the_request_wins_over_the_image() {
         let words = |text: &str| Some(text.split(' ').map(String::from).collect::<Vec<_>>());
-        let image = Config { cmd: words("sh"), entrypoint: words("/entry"), env: words("PATH=/bin A=image"), ..Config::default() };
+        let image =
+            Config { cmd: words("sh"), entrypoint: words("/entry"), env: words("PATH=/bin A=image"), ..Config::default() };
         let mut own = Config { env: words("A=own"), ..Config::default() };
         merge(&mut own, Some(&image));
         assert_eq!((own.cmd, own.entrypoint, own.env), (words("sh"), words("/entry"), words("A=own PATH=/bin")));

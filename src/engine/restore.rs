@@ -117,7 +117,16 @@ impl Engine {
             }
         }
         let (endpoints, cgroup) = (run.endpoints, run.cgroup);
-        self.containers.insert(Container { id: id.clone(), image, def, state, number, endpoints, cgroup, ..Container::default() });
+        self.containers.insert(Container {
+            id: id.clone(),
+            image,
+            def,
+            state,
+            number,
+            endpoints,
+            cgroup,
+            ..Container::default()
+        });
         Ok(id)
     }
 

@@ -73,7 +73,12 @@ struct TokenAnswer {
 }
 
 /// The `Authorization` header that answers a challenge, or `None` if there is nothing to answer with.
-pub fn answer(client: &mut Client, challenges: &[Challenge], auth: Option<&Auth>, scope: &str) -> Result<Option<String>, Failure> {
+pub fn answer(
+    client: &mut Client,
+    challenges: &[Challenge],
+    auth: Option<&Auth>,
+    scope: &str,
+) -> Result<Option<String>, Failure> {
     if let Some(token) = auth.map(|a| &a.registry_token).filter(|t| !t.is_empty()) {
         return Ok(Some(format!("Bearer {token}")));
     }
@@ -138,7 +143,9 @@ mod tests {
 
     #[test]
     fn challenges_parse() {
-        let c = parse_challenges(r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull,push", Basic realm=x"#);
+        let c = parse_challenges(
+            r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull,push", Basic realm=x"#,
+        );
         assert_eq!((c.len(), c[0].scheme.as_str(), c[1].scheme.as_str()), (2, "bearer", "basic"));
         assert_eq!(c[0].parameters["scope"], "repository:a/b:pull,push");
         assert_eq!(c[1].parameters["realm"], "x");

@@ -91,7 +91,8 @@ pub fn of_pull(error: Error, name: &str, repository: &str) -> Error {
     let last = text.as_str();
     if last.contains("denied: ") && error.kind() == Kind::Forbidden {
         let reason = &last[last.find("denied: ").unwrap_or(0)..];
-        let message = format!("pull access denied for {repository}, repository does not exist or may require 'docker login': {reason}");
+        let message =
+            format!("pull access denied for {repository}, repository does not exist or may require 'docker login': {reason}");
         return Error::not_found(message);
     }
     if error.kind() == Kind::NotFound {
@@ -122,7 +123,8 @@ mod tests {
         let e = of_pull(unknown.error, "a:1", "a");
         assert_eq!(e.to_string(), "manifest for a:1 not found: manifest unknown: manifest unknown");
         assert_eq!(e.kind(), Kind::NotFound);
-        let challenge = Challenge { scheme: "bearer".into(), parameters: [("error".to_string(), "insufficient_scope".to_string())].into() };
+        let challenge =
+            Challenge { scheme: "bearer".into(), parameters: [("error".to_string(), "insufficient_scope".to_string())].into() };
         let denied = of_answer(401, Some(&challenge), b"{}");
         assert_eq!(
             of_pull(denied.error, "a:1", "a").to_string(),
@@ -130,6 +132,9 @@ mod tests {
         );
         assert!(of(429, "").passing && of(503, "").passing && !of(403, "").passing && !of(401, "").passing);
         assert!(of(502, "<html>").error.to_string().contains("HTML"));
-        assert_eq!(of(401, r#"{"details":"incorrect username or password"}"#).error.to_string(), "unauthorized: incorrect username or password");
+        assert_eq!(
+            of(401, r#"{"details":"incorrect username or password"}"#).error.to_string(),
+            "unauthorized: incorrect username or password"
+        );
     }
 }

@@ -45,7 +45,12 @@ pub fn endpoints(reference: &Reference, mirrors: &[String]) -> Vec<String> {
 
 impl<'a> Repository<'a> {
     /// Connects to `endpoint` (a host with a port, or a mirror's URL) and finds out how it wants to be spoken to.
-    pub fn open(client: &'a mut Client, endpoint: &str, reference: &Reference, auth: Option<&Auth>) -> Result<Repository<'a>, Failure> {
+    pub fn open(
+        client: &'a mut Client,
+        endpoint: &str,
+        reference: &Reference,
+        auth: Option<&Auth>,
+    ) -> Result<Repository<'a>, Failure> {
         let mut repository = Repository {
             client,
             base: Url { tls: true, host: String::new(), port: 0, target: String::new(), user: None },
@@ -97,7 +102,10 @@ impl<'a> Repository<'a> {
                         .map_err(|f| f.context(format!("Get \"{}\"", this.url("/v2/"))))?;
                     Ok(())
                 }
-                _ => Err(errors::of_answer(status, None, &body.unwrap_or_default()).context(format!("Get \"{}\"", this.url("/v2/")))),
+                _ => {
+                    Err(errors::of_answer(status, None, &body.unwrap_or_default())
+                        .context(format!("Get \"{}\"", this.url("/v2/"))))
+                }
             }
         })
     }
@@ -113,9 +121,9 @@ impl<'a> Repository<'a> {
             this.client.keep(response);
             let digest = Digest::of(&text);
             match wanted.filter(|w| *w != digest) {
-                Some(wanted) => {
-                    Err(Failure::lasting(Error::internal(format!("manifest verification failed for digest {wanted}: the registry sent {digest}"))))
-                }
+                Some(wanted) => Err(Failure::lasting(Error::internal(format!(
+                    "manifest verification failed for digest {wanted}: the registry sent {digest}"
+                )))),
                 None => Ok((text, digest, content_type)),
             }
         })
@@ -136,7 +144,12 @@ impl<'a> Repository<'a> {
 
     /// Streams a blob of `size` bytes into `sink`, whose errors end it. When the connection breaks, a new one goes on from
     /// there. The caller verifies the digest.
-    pub fn blob(&mut self, digest: &Digest, size: u64, mut sink: impl FnMut(&[u8]) -> crate::base::Result<()>) -> Result<(), Failure> {
+    pub fn blob(
+        &mut self,
+        digest: &Digest,
+        size: u64,
+        mut sink: impl FnMut(&[u8]) -> crate::base::Result<()>,
+    ) -> Result<(), Failure> {
         let target = format!("/v2/{}/blobs/{digest}", self.path);
         let mut buffer = vec![0; CHUNK];
         let (mut at, mut broken_at, mut attempt) = (0u64, 0u64, 1);
@@ -174,7 +187,9 @@ impl<'a> Repository<'a> {
         let mut over = *at - from;
         if let Some(length) = response.length().filter(|n| from + n != size) {
             let whole = from + length;
-            return Err(Failure::lasting(Error::internal(format!("the registry sends {whole} bytes where the manifest says {size}"))));
+            return Err(Failure::lasting(Error::internal(format!(
+                "the registry sends {whole} bytes where the manifest says {size}"
+            ))));
         }
         while *at < size {
             let n = response.read(buffer).map_err(|e| Failure::of_io(&e))?;
@@ -185,14 +200,18 @@ impl<'a> Repository<'a> {
             over -= skip as u64;
             let part = &buffer[skip..n];
             if *at + part.len() as u64 > size {
-                return Err(Failure::lasting(Error::internal(format!("the registry sends more than the {size} bytes that the manifest says"))));
+                return Err(Failure::lasting(Error::internal(format!(
+                    "the registry sends more than the {size} bytes that the manifest says"
+                ))));
             }
             sink(part).map_err(Failure::lasting)?;
             *at += part.len() as u64;
         }
         // A chunked body has its end still to come.
         if response.length() != Some(0) && response.read(&mut [0; 1]).is_ok_and(|n| n > 0) {
-            return Err(Failure::lasting(Error::internal(format!("the registry sends more than the {size} bytes that the manifest says"))));
+            return Err(Failure::lasting(Error::internal(format!(
+                "the registry sends more than the {size} bytes that the manifest says"
+            ))));
         }
         self.client.keep(response);
         Ok(())
@@ -327,7 +346,9 @@ pub fn first_with<'a>(
                 let repository = Repository { client, base, path: reference.path().to_string(), auth, authorization };
                 return Ok((repository, manifest));
             }
-            Err(f) if f.error.kind() == canceled().kind() && f.error.to_string().contains("context canceled") => return Err(canceled()),
+            Err(f) if f.error.kind() == canceled().kind() && f.error.to_string().contains("context canceled") => {
+                return Err(canceled());
+            }
             Err(f) if nth == last => return Err(f.error),
             Err(f) => log::warn!("mirror {endpoint}: {}", f.error),
         }

@@ -67,7 +67,9 @@ pub fn client_config(url: &Url, settings: &Registries) -> Result<Arc<rustls::Cli
         builder.with_root_certificates(roots(folder.as_deref())?)
     };
     let mut config = match folder.as_deref().map(client_certificate).transpose()?.flatten() {
-        Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|e| Error::invalid(format!("client certificate: {e}")))?,
+        Some((chain, key)) => {
+            builder.with_client_auth_cert(chain, key).map_err(|e| Error::invalid(format!("client certificate: {e}")))?
+        }
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -121,7 +123,8 @@ fn add_file(store: &mut rustls::RootCertStore, file: &Path) -> Result<()> {
 
 fn list(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let read = std::fs::read_dir(folder).context(|| format!("list {}", folder.display()))?;
-    let mut files: Vec<PathBuf> = read.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == extension)).collect();
+    let mut files: Vec<PathBuf> =
+        read.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == extension)).collect();
     files.sort();
     Ok(files)
 }
@@ -134,7 +137,8 @@ fn client_certificate(folder: &Path) -> Result<Option<Identity>> {
     let bad = |e: rustls::pki_types::pem::Error| Error::invalid(format!("client certificate {}: {e}", file.display()));
     let chain = CertificateDer::pem_file_iter(&file).map_err(bad)?.collect::<std::result::Result<Vec<_>, _>>().map_err(bad)?;
     let key = file.with_extension("key");
-    let key = PrivateKeyDer::from_pem_file(&key).map_err(|e| Error::invalid(format!("missing key {} for client certificate: {e}", key.display())))?;
+    let key = PrivateKeyDer::from_pem_file(&key)
+        .map_err(|e| Error::invalid(format!("missing key {} for client certificate: {e}", key.display())))?;
     Ok(Some((chain, key)))
 }
 

@@ -106,7 +106,8 @@ pub fn split_port(authority: &str, default: u16) -> Option<(String, u16)> {
             None => (authority, None),
         },
     };
-    let host_ok = !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'%'));
+    let host_ok =
+        !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'%'));
     let port = match port {
         None | Some("") => default,
         Some(port) => port.parse().ok()?,
@@ -146,7 +147,10 @@ mod tests {
     #[test]
     fn urls() {
         let u = Url::parse("https://user:pw@[fd00::1]:5000/v2/a?x=1#f").unwrap();
-        assert_eq!((u.host.as_str(), u.port, u.target.as_str(), u.user.as_deref()), ("fd00::1", 5000, "/v2/a?x=1", Some("user:pw")));
+        assert_eq!(
+            (u.host.as_str(), u.port, u.target.as_str(), u.user.as_deref()),
+            ("fd00::1", 5000, "/v2/a?x=1", Some("user:pw"))
+        );
         assert_eq!(u.to_string(), "https://[fd00::1]:5000/v2/a?x=1");
         let base = Url::parse("http://h:5000/v2/a/b?q").unwrap();
         for (location, want) in [

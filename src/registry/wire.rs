@@ -1,9 +1,9 @@
 //! Connections: TCP, perhaps through a proxy, perhaps with TLS on top. Every wait also watches the worker's own socket, so that
 //! a job nobody waits for any more ends at once, and ends by itself when nothing comes for a while.
 
+use crate::base::Error;
 use crate::registry::failure::{Failure, cancel_io};
 use crate::registry::url::{Url, base64, split_port};
-use crate::base::Error;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::io::{self, Read, Write};
@@ -114,7 +114,8 @@ pub fn connect(
     let config = tls().map_err(Failure::lasting)?;
     let name = rustls::pki_types::ServerName::try_from(url.host.clone())
         .map_err(|_| Failure::lasting(Error::invalid(format!("{:?} is no name that a certificate could have", url.host))))?;
-    let connection = rustls::ClientConnection::new(config, name).map_err(|e| Failure::lasting(Error::internal(format!("tls: {e}"))))?;
+    let connection =
+        rustls::ClientConnection::new(config, name).map_err(|e| Failure::lasting(Error::internal(format!("tls: {e}"))))?;
     let mut stream = rustls::StreamOwned::new(connection, wire);
     while stream.conn.is_handshaking() {
         stream.conn.complete_io(&mut stream.sock).map_err(|e| Failure::of_io(&e))?;

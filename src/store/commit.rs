@@ -27,7 +27,13 @@ pub struct LayerInfo {
 impl LayerInfo {
     /// Of a layer just applied.
     pub fn of(applied: &Applied) -> LayerInfo {
-        LayerInfo { format: 1, diff_id: applied.diff_id, tar_size: applied.tar_size, size: applied.size, entries: applied.entries }
+        LayerInfo {
+            format: 1,
+            diff_id: applied.diff_id,
+            tar_size: applied.tar_size,
+            size: applied.size,
+            entries: applied.entries,
+        }
     }
 }
 
@@ -75,12 +81,7 @@ fn rename_into(root: &Root, staged: &Path, target: &Path) -> Result<()> {
     match std::fs::rename(staged, target) {
         Ok(()) => {}
         // Content is named by its digest: what is there is the same.
-        Err(e)
-            if matches!(
-                e.kind(),
-                std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::DirectoryNotEmpty
-            ) =>
-        {
+        Err(e) if matches!(e.kind(), std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::DirectoryNotEmpty) => {
             return trash::discard(root, staged);
         }
         Err(e) => return Err(e.into()),

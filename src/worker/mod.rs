@@ -11,11 +11,11 @@ mod verify;
 
 use crate::base::{Error, Result};
 use crate::store::Root;
-use crate::wire::worker::{Job, Place, Report};
+use crate::wire::worker::{Assignment, Job, Report};
 use session::Session;
 use std::path::Path;
 
-/// Runs the one job that arrives on standard input: first a [`Place`], then the [`Job`] with its descriptors.
+/// Runs the one job that arrives on standard input: an [`Assignment`] with the job's descriptors.
 pub fn main() -> i32 {
     let mut session = Session::new();
     let result = run(&mut session);
@@ -30,8 +30,7 @@ pub fn main() -> i32 {
 }
 
 fn run(session: &mut Session) -> Result<()> {
-    let place: Place = session.receive()?.ok_or_else(|| Error::internal("no job"))?;
-    let job: Job = session.receive()?.ok_or_else(|| Error::internal("no job"))?;
+    let Assignment { place, job } = session.receive()?.ok_or_else(|| Error::internal("no job"))?;
     let root = Root::attach(Path::new(&place.data_root));
     privileges::prepare(&job);
     match job {
@@ -45,6 +44,7 @@ fn run(session: &mut Session) -> Result<()> {
         Job::Verify { images } => verify::run(session, &root, &images),
         Job::EmptyTrash => trash::run(session, &root),
         Job::Usage { paths } => usage::run(session, &paths),
-        Job::Nothing => Ok(()),
+        // Job::RemoveCgroup { path } => cgroup::run(&path),
+        Job::RemoveCgroup { .. } => Err(Error::unsupported("removing a cgroup")),
     }
 }

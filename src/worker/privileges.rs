@@ -18,7 +18,8 @@ pub fn prepare(job: &Job) {
             files | CapabilitySet::FSETID | CapabilitySet::MKNOD | CapabilitySet::SETFCAP | CapabilitySet::SYS_ADMIN
         }
         Job::Verify { .. } | Job::Usage { .. } | Job::EmptyTrash => files,
-        Job::Logs(_) | Job::Nothing => CapabilitySet::DAC_OVERRIDE,
+        Job::Logs(_) => CapabilitySet::DAC_OVERRIDE,
+        Job::RemoveCgroup { .. } => CapabilitySet::DAC_OVERRIDE | CapabilitySet::KILL,
     };
     for capability in CapabilitySet::all().difference(keep).iter() {
         let _ = rustix::thread::remove_capability_from_bounding_set(capability);
@@ -26,5 +27,8 @@ pub fn prepare(job: &Job) {
     let Ok(now) = rustix::thread::capabilities(None) else { return };
     let kept = now.permitted & keep;
     // Fails only if it would add something, which it does not.
-    let _ = rustix::thread::set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() });
+    let _ = rustix::thread::set_capabilities(
+        None,
+        CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() },
+    );
 }

@@ -101,7 +101,8 @@ impl Work<'_> {
         let Document::Manifest(manifest) = document else {
             return Err(Error::invalid(format!("index {top_digest} points at another index, which is refused")));
         };
-        let config_text = repository.small_blob(&manifest.config.digest, manifest.config.size).map_err(|f| f.error.context("image config"))?;
+        let config_text =
+            repository.small_blob(&manifest.config.digest, manifest.config.size).map_err(|f| f.error.context("image config"))?;
         let config = ImageConfig::parse(&config_text)?;
         let diff_ids = config.rootfs.diff_ids.clone();
         if diff_ids.len() != manifest.layers.len() {
@@ -122,7 +123,15 @@ impl Work<'_> {
                 self.platform
             )));
         }
-        Ok(Found { reference: reference.clone(), top: top_digest, manifest_text: text, manifest_digest: digest, manifest, config_text, diff_ids })
+        Ok(Found {
+            reference: reference.clone(),
+            top: top_digest,
+            manifest_text: text,
+            manifest_digest: digest,
+            manifest,
+            config_text,
+            diff_ids,
+        })
     }
 
     /// Fetches the missing layers. Returns the size of each.
@@ -184,10 +193,12 @@ impl Work<'_> {
         let id = store::commit_image(self.root, self.job, &found.config_text, Some(&found.manifest_text), &info)?;
         let by_digest = found.reference.with_digest(found.top);
         let tagged = found.reference.digest().is_none();
-        let references = if tagged { vec![found.reference.to_string(), by_digest.to_string()] } else { vec![by_digest.to_string()] };
+        let references =
+            if tagged { vec![found.reference.to_string(), by_digest.to_string()] } else { vec![by_digest.to_string()] };
         let known = if tagged { &found.reference } else { &by_digest };
         let same = store::read_tag(&self.root.tag(known)).is_ok_and(|tag| tag.image == id);
-        let config = String::from_utf8(found.config_text.clone()).map_err(|_| Error::invalid("the image's config is not text"))?;
+        let config =
+            String::from_utf8(found.config_text.clone()).map_err(|_| Error::invalid("the image's config is not text"))?;
         session.ask(&Report::Image(NewImage {
             id: id.to_string(),
             config,
@@ -198,9 +209,12 @@ impl Work<'_> {
         }))?;
         session.status("", format!("Digest: {}", found.top))?;
         let name = found.reference.familiar();
-        session.status("", match same {
-            true => format!("Status: Image is up to date for {name}"),
-            false => format!("Status: Downloaded newer image for {name}"),
-        })
+        session.status(
+            "",
+            match same {
+                true => format!("Status: Image is up to date for {name}"),
+                false => format!("Status: Downloaded newer image for {name}"),
+            },
+        )
     }
 }

@@ -26,8 +26,9 @@ class Worker:
         self.process = subprocess.Popen(["prtiql-worker"], executable=binary, stdin=theirs, stdout=subprocess.DEVNULL, env=env)
         theirs.close()
         self.socket = ours
-        self.send({"data_root": root, "exec_root": exec_root, "job": "job-" + uuid.uuid4().hex[:8]})
-        self.send(job, fds)
+        place = {"data_root": root, "exec_root": exec_root, "job": "job-" + uuid.uuid4().hex[:8]}
+        self.send({"place": place, "job": job}, fds)
+        self.rss = 0
         self.reports = []
 
     def send(self, message, fds=()):
@@ -45,6 +46,14 @@ class Worker:
                 return json.loads(f.read())
         return json.loads(data[1:])
 
+    def measure(self):
+        # ru_maxrss would count what this Python had when it forked.
+        try:
+            with open(f"/proc/{self.process.pid}/status") as f:
+                self.rss = max(self.rss, *(int(line.split()[1]) for line in f if line.startswith("VmHWM")))
+        except (OSError, TypeError, ValueError):
+            pass
+
     def run(self, show=False):
         while True:
             try:
@@ -53,6 +62,7 @@ class Worker:
                 report = None
             if report is None:
                 break
+            self.measure()
             self.reports.append(report)
             if show:
                 print(json.dumps(report)[:300], flush=True)
@@ -91,7 +101,7 @@ def main():
         job = {"Usage": {"paths": rest}}
     w = Worker(os.path.abspath(binary), os.path.abspath(root), job, fds)
     last = w.run(show=True)
-    print("exit", w.process.returncode, "user %.2f sys %.2f rss %d KiB" % (w.usage.ru_utime, w.usage.ru_stime, w.usage.ru_maxrss))
+    print("exit", w.process.returncode, "user %.2f sys %.2f rss %d KiB" % (w.usage.ru_utime, w.usage.ru_stime, w.rss))
     sys.exit(0 if last == "Done" else 1)
 
 
