@@ -62,10 +62,7 @@ pub fn images(root: &Root) -> Result<(Vec<StoredImage>, Vec<SetAside>)> {
     for path in names(&folder)? {
         match read_image(root, &path) {
             Ok(image) => found.push(image),
-            Err(e) => aside.push(SetAside {
-                path,
-                reason: e.to_string(),
-            }),
+            Err(e) => aside.push(SetAside { path, reason: e.to_string() }),
         }
     }
     Ok((found, aside))
@@ -77,13 +74,16 @@ pub fn tags(root: &Root) -> Result<(Vec<StoredTag>, Vec<SetAside>)> {
     for path in names(&root.path().join("tags"))? {
         match read_tag(&path) {
             Ok(tag) => found.push(tag),
-            Err(e) => aside.push(SetAside {
-                path,
-                reason: e.to_string(),
-            }),
+            Err(e) => aside.push(SetAside { path, reason: e.to_string() }),
         }
     }
     Ok((found, aside))
+}
+
+/// The diff IDs of all layers; what has no such name is passed over.
+pub fn layers(root: &Root) -> Result<Vec<Digest>> {
+    let all = names(&root.path().join("layers/sha256"))?;
+    Ok(all.iter().filter_map(|path| Digest::from_hex(path.file_name()?.to_str()?).ok()).collect())
 }
 
 /// Entries of a folder in a steady order.
@@ -108,15 +108,11 @@ fn read_image(root: &Root, path: &Path) -> Result<StoredImage> {
     }
     let info: ImageInfo = serde_json::from_slice(&read_small(&path.join("image.json"))?)
         .map_err(|e| Error::internal(format!("image.json is damaged: {e}")))?;
-    Ok(StoredImage {
-        id,
-        config,
-        layers,
-        info,
-    })
+    Ok(StoredImage { id, config, layers, info })
 }
 
-pub(super) fn read_tag(path: &Path) -> Result<StoredTag> {
+/// Reads one file of tags/.
+pub fn read_tag(path: &Path) -> Result<StoredTag> {
     let text = String::from_utf8(read_small(path)?).map_err(|_| Error::internal("it is not text"))?;
     let mut lines = text.lines();
     let image = Digest::parse(lines.next().unwrap_or(""))?;
@@ -134,8 +130,6 @@ pub(super) fn read_tag(path: &Path) -> Result<StoredTag> {
 pub(super) fn read_small(path: &Path) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     let file = std::fs::File::open(path).context(|| format!("open {}", path.display()))?;
-    file.take(LARGEST)
-        .read_to_end(&mut out)
-        .context(|| format!("read {}", path.display()))?;
+    file.take(LARGEST).read_to_end(&mut out).context(|| format!("read {}", path.display()))?;
     Ok(out)
 }
