@@ -176,7 +176,7 @@ impl Shim {
         let late = Time::now().0 - ended > LAST_BYTES_MS * 1_000_000;
         for i in 0..2 {
             while !self.outputs[i].is_busy() && self.outputs[i].fd.is_some() {
-                if self.outputs[i].read(self.log.as_mut(), Time::now().0) == ReadOutcome::Empty {
+                if self.read_output(i) == ReadOutcome::Empty {
                     self.outputs[i].close(self.log.as_mut(), Time::now().0);
                 }
                 self.deliver(i);
@@ -242,9 +242,7 @@ impl Shim {
                 What::Client(i) => self.client_ready(i, *flags),
                 What::Stdin => self.write_input(),
                 What::Output(i) => {
-                    if self.outputs[i].read(self.log.as_mut(), Time::now().0) == ReadOutcome::Chunk {
-                        self.start_chunk(i);
-                    }
+                    self.read_output(i);
                 }
                 What::Control => self.read_control(),
                 What::Listen => self.accept(),
@@ -270,10 +268,15 @@ impl Shim {
         self.outputs[stream].chunk().len() + if client.flags & wire::FRAMED != 0 { 8 } else { 0 }
     }
 
-    fn start_chunk(&mut self, stream: usize) {
-        for client in &mut self.clients {
-            client.sent[stream] = 0;
+    /// Reads a chunk, which every client is then to have.
+    fn read_output(&mut self, stream: usize) -> ReadOutcome {
+        let outcome = self.outputs[stream].read(self.log.as_mut(), Time::now().0);
+        if outcome == ReadOutcome::Chunk {
+            for client in &mut self.clients {
+                client.sent[stream] = 0;
+            }
         }
+        outcome
     }
 
     /// Sends the chunk in flight as far as clients take it, and releases it when all have it.
