@@ -84,7 +84,11 @@ pub struct Sets {
 }
 
 /// The bit of a name, with or without `CAP_`, in any case.
-pub fn bit(name: &str) -> Option<u64> {
+pub fn by_name(name: &str) -> Option<u64> {
+    bit(name)
+}
+
+fn bit(name: &str) -> Option<u64> {
     let upper = name.to_ascii_uppercase();
     let bare = upper.strip_prefix("CAP_").unwrap_or(&upper);
     NAMES.iter().position(|n| n.strip_prefix("CAP_") == Some(bare)).map(|i| 1 << i)
@@ -95,7 +99,7 @@ fn mask(names: &[String]) -> u64 {
     for name in names {
         match bit(name) {
             Some(bit) => all |= bit,
-            None => log::warn!("capability {name} is not known and is left out"),
+            None => crate::runtime::note::add(format!("capability {name} is not known and is left out")),
         }
     }
     all

@@ -47,6 +47,8 @@ pub struct Request<'a> {
     pub listener: Option<OwnedFd>,
     /// Do not use pivot_root.
     pub no_pivot: bool,
+    /// Start a new session keyring.
+    pub new_keyring: bool,
     /// So many descriptors after the standard streams are passed on.
     pub preserve_fds: u32,
 }
@@ -98,7 +100,7 @@ fn check(spec: &Spec) -> Result<()> {
     }
     for (what, label) in [("apparmorProfile", &spec.process.apparmor_profile), ("selinuxLabel", &spec.process.selinux_label), ("mountLabel", &spec.linux.mount_label)] {
         if !label.is_empty() && label != "unconfined" {
-            log::warn!("{what} {label:?} is not applied");
+            crate::runtime::note::add(format!("{what} {label:?} is not applied"));
         }
     }
     Ok(())
@@ -111,8 +113,8 @@ pub fn create(mut request: Request<'_>) -> Result<Created> {
     check(spec)?;
     request.stdio = request.stdio.above_standard()?;
     let group = Cgroup::locate(&spec.linux.cgroups_path, request.id)?;
-    group.create(spec.linux.resources.as_ref())?;
-    let made = born(&request, &group);
+    let made = group.create(spec.linux.resources.as_ref()).and_then(|()| born(&request, &group));
+    super::note::take().iter().for_each(|text| log::warn!("{text}"));
     if made.is_err() {
         if let Err(e) = group.delete() {
             log::warn!("{e}");
