@@ -84,11 +84,7 @@ pub struct Sets {
 }
 
 /// The bit of a name, with or without `CAP_`, in any case.
-pub fn by_name(name: &str) -> Option<u64> {
-    bit(name)
-}
-
-fn bit(name: &str) -> Option<u64> {
+pub fn bit(name: &str) -> Option<u64> {
     let upper = name.to_ascii_uppercase();
     let bare = upper.strip_prefix("CAP_").unwrap_or(&upper);
     NAMES.iter().position(|n| n.strip_prefix("CAP_") == Some(bare)).map(|i| 1 << i)

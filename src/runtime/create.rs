@@ -47,8 +47,6 @@ pub struct Request<'a> {
     pub listener: Option<OwnedFd>,
     /// Do not use pivot_root.
     pub no_pivot: bool,
-    /// Start a new session keyring.
-    pub new_keyring: bool,
     /// So many descriptors after the standard streams are passed on.
     pub preserve_fds: u32,
 }

@@ -53,7 +53,7 @@ fn run(request: &Request<'_>, mut setup: Setup) -> Result<(process::Ready, Owned
     let spec = request.spec;
     let control = setup.control;
     rustix::process::setsid().context(|| "start a session")?;
-    if request.new_keyring {
+    if !spec.ext.keep_keyring {
         keyring(request.id)?;
     }
     if !setup.in_group {
@@ -110,7 +110,7 @@ fn run(request: &Request<'_>, mut setup: Setup) -> Result<(process::Ready, Owned
     sys::exec::close_on_exec_from(3 + request.preserve_fds).context(|| "close what the program must not inherit")?;
     let who = Who { name: spec.ext.user_name.as_deref(), groups: &spec.ext.group_add };
     let filter = seccomp::for_process(spec)?;
-    let ready = process::prepare(root.as_fd(), &spec.process, who, filter, true)?;
+    let ready = process::prepare(root.as_fd(), &spec.process, who, filter, spec.ext.make_cwd)?;
     for text in super::note::take() {
         link::send(control.as_fd(), Tag::Warning, &text, None).context(|| "talk to the runtime")?;
     }

@@ -53,7 +53,7 @@ fn process(o: &Options, command: Vec<String>, container: &Process) -> Result<Pro
     if let Some(sets) = &mut p.capabilities {
         sets.inheritable.clear();
         for name in o.all("--cap") {
-            if caps::by_name(name).is_none() {
+            if caps::bit(name).is_none() {
                 return Err(Error::invalid(format!("exec: capability {name:?} is not known")));
             }
             for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {

@@ -19,7 +19,9 @@ fn load(o: &Options) -> Result<Loaded> {
     let bundle = std::fs::canonicalize(given).context(|| format!("bundle {given}"))?.to_string_lossy().into_owned();
     let path = format!("{bundle}/config.json");
     let text = std::fs::read(&path).context(|| path.clone())?;
-    let spec: Spec = serde_json::from_slice(&text).map_err(|e| Error::from(e).context(path))?;
+    let mut spec: Spec = serde_json::from_slice(&text).map_err(|e| Error::from(e).context(path))?;
+    spec.ext.make_cwd = true; // as runc does
+    spec.ext.keep_keyring = o.is("--no-new-keyring");
     if !spec.oci_version.starts_with("1.") {
         return Err(Error::invalid(format!("ociVersion {:?} is not supported", spec.oci_version)));
     }
@@ -76,7 +78,6 @@ fn make(global: &Global, o: &Options, l: Loaded, detached: bool, later: bool) ->
             stdio,
             listener,
             no_pivot: o.is("--no-pivot"),
-            new_keyring: !o.is("--no-new-keyring"),
             preserve_fds: preserved(o)?,
         };
         let created = runtime::create(request)?;
