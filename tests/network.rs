@@ -55,7 +55,8 @@ fn ip(text: &str) -> Ipv4Addr {
 fn plug(ns: &Namespace, bridge: &str, host_name: &str, address: &str, gateway: &str) {
     let ip = ip(address);
     let gateway = Some(self::ip(gateway));
-    let attach = veth::Attach { bridge, pid: ns.pid(), host_name, name: "eth0", ip, prefix: 24, gateway, mac: veth::mac(ip), mtu: 1400 };
+    let attach =
+        veth::Attach { bridge, pid: ns.pid(), host_name, name: "eth0", ip, prefix: 24, gateway, mac: veth::mac(ip), mtu: 1400 };
     veth::attach(&attach).unwrap();
     veth::loopback(ns.pid()).unwrap();
 }

@@ -1,7 +1,9 @@
 //! Floor 0: what every other floor stands on.
 
+pub mod base64;
 pub mod error;
 pub mod id;
+pub mod logger;
 pub mod size;
 pub mod time;
 

@@ -64,7 +64,9 @@ mod tests {
 
     #[test]
     fn sizes_parse_in_units_of_1024() {
-        for (text, bytes) in [("64m", 64 << 20), ("1.5g", 3 << 29), ("10KB", 10 << 10), ("1GiB", 1 << 30), ("123", 123), ("5b", 5)] {
+        for (text, bytes) in
+            [("64m", 64 << 20), ("1.5g", 3 << 29), ("10KB", 10 << 10), ("1GiB", 1 << 30), ("123", 123), ("5b", 5)]
+        {
             assert_eq!(parse(text).unwrap(), bytes, "{text}");
         }
         for text in ["", "m", "-1", "1x", "1.2.3", "99999999999p"] {
@@ -74,7 +76,9 @@ mod tests {
 
     #[test]
     fn sizes_print_as_docker_prints_them() {
-        for (bytes, text) in [(0, "0B"), (999, "999B"), (1000, "1kB"), (1234567, "1.235MB"), (100_000, "100kB"), (26_183_187, "26.18MB")] {
+        for (bytes, text) in
+            [(0, "0B"), (999, "999B"), (1000, "1kB"), (1234567, "1.235MB"), (100_000, "100kB"), (26_183_187, "26.18MB")]
+        {
             assert_eq!(human(bytes), text);
         }
         assert_eq!(human_binary(64 << 20), "64MiB");

@@ -170,7 +170,10 @@ impl log::Log for Logger {
         };
         // there is nowhere to report that a report could not be written
         let _ = match &self.file {
-            Some(file) => { let mut file = file; writeln!(file, "{line}") }
+            Some(file) => {
+                let mut file = file;
+                writeln!(file, "{line}")
+            }
             None => writeln!(std::io::stderr(), "{line}"),
         };
     }

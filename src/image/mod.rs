@@ -1,1 +1,11 @@
-//! Filled in by its issue.
+//! Floor 1: what an image is, as pure data: references, digests, platforms, manifests, configs.
+
+pub mod config;
+pub mod digest;
+pub mod manifest;
+pub mod platform;
+pub mod reference;
+
+pub use digest::Digest;
+pub use platform::Platform;
+pub use reference::Reference;

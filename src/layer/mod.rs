@@ -1,1 +1,18 @@
-//! Filled in by its issue.
+//! Floor 2: layers. Their bytes become files and a skeleton ([`Apply`]); files and skeleton become the exact tar again
+//! ([`Skeleton`]).
+
+mod apply;
+mod crc32;
+pub mod decode;
+pub mod entry;
+mod extract;
+mod flush;
+pub mod path;
+mod place;
+pub mod rebuild;
+pub mod skeleton;
+pub mod tar;
+mod times;
+
+pub use apply::{Applied, Apply};
+pub use rebuild::{Op, Ops, Skeleton, TarReader};

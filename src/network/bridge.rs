@@ -16,7 +16,9 @@ pub fn ensure(name: &str, ip: Ipv4Addr, prefix: u8, mtu: u32) -> Result<u32> {
             let [a, b, c, d] = ip.octets();
             match link::make_bridge(&socket, name, [0x02, 0x42, a, b, c, d], mtu) {
                 Ok(()) | Err(Errno::EXIST) => {}
-                Err(Errno::OPNOTSUPP) => return Err(Error::unsupported(format!("make the bridge {name}: the kernel has no bridges (CONFIG_BRIDGE)"))),
+                Err(Errno::OPNOTSUPP) => {
+                    return Err(Error::unsupported(format!("make the bridge {name}: the kernel has no bridges (CONFIG_BRIDGE)")));
+                }
                 Err(e) => return Err(e).context(|| format!("make the bridge {name}")),
             }
             link::get(&socket, name)?.ok_or_else(|| Error::internal(format!("the bridge {name} vanished")))?
@@ -25,7 +27,8 @@ pub fn ensure(name: &str, ip: Ipv4Addr, prefix: u8, mtu: u32) -> Result<u32> {
     if found.kind != "bridge" {
         return Err(Error::conflict(format!("the interface {name} is not a bridge")));
     }
-    link::set_address(&socket, found.index, ip, prefix).context(|| format!("give the bridge {name} the address {ip}/{prefix}"))?;
+    link::set_address(&socket, found.index, ip, prefix)
+        .context(|| format!("give the bridge {name} the address {ip}/{prefix}"))?;
     Ok(found.index)
 }
 

@@ -46,7 +46,10 @@ fn header(index: u32, up: bool) -> [u8; 16] {
 
 /// Names of interfaces: at most 15 bytes, no slash, no space.
 pub fn check_name(name: &str) -> Result<()> {
-    let odd = name.is_empty() || name.len() > 15 || matches!(name, "." | "..") || name.bytes().any(|b| b == b'/' || b == b':' || b <= b' ');
+    let odd = name.is_empty()
+        || name.len() > 15
+        || matches!(name, "." | "..")
+        || name.bytes().any(|b| b == b'/' || b == b':' || b <= b' ');
     if odd { Err(Error::invalid(format!("{name:?} is not a name of an interface"))) } else { Ok(()) }
 }
 
@@ -71,7 +74,8 @@ pub fn get(socket: &Socket, name: &str) -> Result<Option<Link>> {
                 let word = |at: usize| body.get(at..at + 4).map_or(0, |b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
                 let info = attributes(body.get(16..).unwrap_or_default()).find(|(kind, _)| *kind == IFLA_LINKINFO);
                 let kind = info.and_then(|(_, value)| attributes(value).find(|(kind, _)| *kind == INFO_KIND));
-                let kind = kind.map(|(_, text)| String::from_utf8_lossy(text).trim_end_matches('\0').to_owned()).unwrap_or_default();
+                let kind =
+                    kind.map(|(_, text)| String::from_utf8_lossy(text).trim_end_matches('\0').to_owned()).unwrap_or_default();
                 return Ok(Some(Link { index: word(4), kind, up: word(8) & libc::IFF_UP as u32 != 0 }));
             }
         }
@@ -100,7 +104,14 @@ pub struct End<'a> {
 }
 
 /// Makes a pair of interfaces in one go: `host` here, a port of the bridge and up; `peer` in another network namespace.
-pub fn make_pair(socket: &Socket, host: &End<'_>, bridge: u32, peer: &End<'_>, netns: BorrowedFd<'_>, mtu: u32) -> rustix::io::Result<()> {
+pub fn make_pair(
+    socket: &Socket,
+    host: &End<'_>,
+    bridge: u32,
+    peer: &End<'_>,
+    netns: BorrowedFd<'_>,
+    mtu: u32,
+) -> rustix::io::Result<()> {
     let mut b = Batch::default();
     b.message(NEWLINK, ACK | CREATE | EXCL, &header(0, true));
     b.text(IFLA_IFNAME, host.name).number(IFLA_MASTER, bridge);

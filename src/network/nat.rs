@@ -208,9 +208,10 @@ fn is_there(socket: &Socket, n: &Network<'_>) -> Result<bool> {
     b.text(1, &n.table());
     let answers = socket.send(&mut b).context(|| "look the table of address translation up")?;
     let mark = n.mark();
-    Ok(answers.iter().filter(|a| a.result.is_none()).any(|a| {
-        attributes(a.body.get(4..).unwrap_or_default()).any(|(kind, value)| kind == 6 && value == mark.as_bytes())
-    }))
+    Ok(answers
+        .iter()
+        .filter(|a| a.result.is_none())
+        .any(|a| attributes(a.body.get(4..).unwrap_or_default()).any(|(kind, value)| kind == 6 && value == mark.as_bytes())))
 }
 
 /// Removes the network's table; one that is not there is no error.

@@ -90,7 +90,10 @@ mod tests {
         let last = |ip: Option<Ipv4Addr>| ip.map(|ip| ip.octets()[3]);
         assert_eq!((last(pool.take()), last(pool.take())), (Some(74), Some(75)));
         pool.free(Ipv4Addr::new(10, 9, 8, 74));
-        assert_eq!((last(pool.take()), last(pool.take()), last(pool.take()), last(pool.take())), (Some(76), Some(77), Some(78), Some(74)));
+        assert_eq!(
+            (last(pool.take()), last(pool.take()), last(pool.take()), last(pool.take())),
+            (Some(76), Some(77), Some(78), Some(74))
+        );
         assert_eq!(pool.take(), None);
         pool.free(Ipv4Addr::new(10, 9, 8, 72));
         assert_eq!(pool.take(), None);

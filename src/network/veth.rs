@@ -58,7 +58,8 @@ pub fn attach(a: &Attach<'_>) -> Result<()> {
     link::check_name(a.host_name)?;
     link::check_name(a.name)?;
     let socket = Socket::route()?;
-    let bridge = link::get(&socket, a.bridge)?.ok_or_else(|| Error::not_found(format!("the bridge {} is not there", a.bridge)))?;
+    let bridge =
+        link::get(&socket, a.bridge)?.ok_or_else(|| Error::not_found(format!("the bridge {} is not there", a.bridge)))?;
     let netns = open(&format!("/proc/{}/ns/net", a.pid))?;
     let (host, peer) = (End { name: a.host_name, mac: [0; 6] }, End { name: a.name, mac: a.mac });
     match link::make_pair(&socket, &host, bridge.index, &peer, netns.as_fd(), a.mtu) {
@@ -66,7 +67,8 @@ pub fn attach(a: &Attach<'_>) -> Result<()> {
         other => other.context(what)?,
     }
     let there = inside(&netns, Socket::route)?;
-    let end = link::get(&there, a.name)?.ok_or_else(|| Error::internal(format!("the container's interface {} vanished", a.name)))?;
+    let end =
+        link::get(&there, a.name)?.ok_or_else(|| Error::internal(format!("the container's interface {} vanished", a.name)))?;
     link::configure(&there, end.index, a.ip, a.prefix, a.gateway)
 }
 

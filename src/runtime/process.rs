@@ -241,14 +241,19 @@ fn limit(wanted: &Rlimit) -> Result<()> {
         return Err(Error::invalid(format!("rlimit {:?} is not known", wanted.kind)));
     };
     let value = |n: u64| if n == u64::MAX { None } else { Some(n) };
-    let set = |soft: u64, hard: u64| rustix::process::setrlimit(resource, rustix::process::Rlimit { current: value(soft), maximum: value(hard) });
+    let set = |soft: u64, hard: u64| {
+        rustix::process::setrlimit(resource, rustix::process::Rlimit { current: value(soft), maximum: value(hard) })
+    };
     if wanted.soft > wanted.hard {
         return Err(Error::invalid(format!("rlimit {}: the soft limit is above the hard limit", wanted.kind)));
     }
     match set(wanted.soft, wanted.hard) {
         Err(Errno::PERM) => {
             let hard = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX).min(wanted.hard);
-            crate::runtime::note::add(format!("rlimit {}: cannot be raised to {}, is {hard} (CAP_SYS_RESOURCE)", wanted.kind, wanted.hard));
+            crate::runtime::note::add(format!(
+                "rlimit {}: cannot be raised to {}, is {hard} (CAP_SYS_RESOURCE)",
+                wanted.kind, wanted.hard
+            ));
             set(wanted.soft.min(hard), hard).context(|| format!("set rlimit {}", wanted.kind))
         }
         other => other.context(|| format!("set rlimit {}", wanted.kind)),

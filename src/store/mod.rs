@@ -1,1 +1,231 @@
-//! Filled in by its issue.
+//! Floor 2: what is on disk. `docs/DISK-FORMAT.md` describes every file.
+//!
+//! The daemon calls only what reads at start ([`Root::open`], [`images`], [`tags`]); workers and the committer change things.
+
+mod commit;
+mod list;
+mod meta;
+mod trash;
+
+pub use commit::{LayerInfo, commit_image, commit_layer, layer_info};
+pub use list::{ImageInfo, SetAside, StoredImage, StoredTag, images, layers, read_tag, tags};
+pub use meta::{FORMAT, Meta};
+pub use trash::{discard, empty_trash, tree_size};
+
+use crate::base::{Context, Error, Result};
+use crate::image::{Digest, Reference};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// Longest file name that an escaped reference may have; longer ones are named by their hash.
+const LONGEST_TAG_NAME: usize = 240;
+
+/// A data root.
+#[derive(Debug)]
+pub struct Root {
+    path: PathBuf,
+    /// Held by the daemon as long as it lives: the kernel frees it whatever way the daemon ends.
+    _lock: Option<OwnedFd>,
+    may_write: bool,
+}
+
+impl Root {
+    /// Opens the data root for the daemon: makes what is missing, takes the lock, checks the format.
+    pub fn open(path: &Path) -> Result<Root> {
+        std::fs::create_dir_all(path).context(|| format!("data root {}", path.display()))?;
+        let path = &path.canonicalize().context(|| format!("data root {}", path.display()))?;
+        let lock = lock(path)?;
+        rustix::fs::chmod(path, Mode::from_raw_mode(0o711)).context(|| format!("data root {}", path.display()))?;
+        let may_write = meta::check_or_make(path)?;
+        for folder in ["layers/sha256", "images/sha256", "tags", "containers", "networks", "volumes", "staging", "trash"] {
+            let folder = path.join(folder);
+            std::fs::create_dir_all(&folder).context(|| format!("create {}", folder.display()))?;
+            // What lies in volumes and layers is for processes of other users inside containers; the listing is not.
+            let mode = if folder.ends_with("volumes") { 0o711 } else { 0o710 };
+            rustix::fs::chmod(&folder, Mode::from_raw_mode(mode)).context(|| format!("create {}", folder.display()))?;
+        }
+        Ok(Root { path: path.clone(), _lock: Some(lock), may_write })
+    }
+
+    /// The data root of a running daemon, for its workers: neither locks nor checks.
+    pub fn attach(path: &Path) -> Root {
+        Root { path: path.to_path_buf(), _lock: None, may_write: true }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// False if a newer engine wrote it in a way that this one can read but not change: pull and build nothing.
+    pub fn may_write(&self) -> bool {
+        self.may_write
+    }
+
+    /// `layers/sha256/<diff id>`.
+    pub fn layer(&self, diff_id: &Digest) -> PathBuf {
+        self.path.join("layers/sha256").join(diff_id.hex())
+    }
+
+    /// The files of a layer: a lower folder of overlay mounts.
+    pub fn layer_fs(&self, diff_id: &Digest) -> PathBuf {
+        self.layer(diff_id).join("fs")
+    }
+
+    /// Is the layer there? A thing exists exactly if its final name exists.
+    pub fn has_layer(&self, diff_id: &Digest) -> bool {
+        rustix::fs::stat(self.layer(diff_id)).is_ok()
+    }
+
+    /// `images/sha256/<id>`.
+    pub fn image(&self, id: &Digest) -> PathBuf {
+        self.path.join("images/sha256").join(id.hex())
+    }
+
+    /// `tags/<escaped reference>`.
+    pub fn tag(&self, reference: &Reference) -> PathBuf {
+        self.path.join("tags").join(escape(reference))
+    }
+
+    /// `staging/<job>`.
+    pub fn staging(&self, job: &str) -> PathBuf {
+        self.path.join("staging").join(job)
+    }
+
+    /// `trash`: rename here, delete later.
+    pub fn trash(&self) -> PathBuf {
+        self.path.join("trash")
+    }
+}
+
+/// What the file of a tag holds.
+pub fn tag_text(id: &Digest, reference: &Reference) -> String {
+    format!("{id}\n{reference}\n")
+}
+
+/// The file name for a reference: `/` becomes `+`, `:` becomes `=` (neither is in the grammar); very long ones `#<hash>`.
+pub fn escape(reference: &Reference) -> String {
+    let text = reference.to_string();
+    if text.len() > LONGEST_TAG_NAME {
+        return format!("#{}", Digest::of(text.as_bytes()).hex());
+    }
+    text.replace('/', "+").replace(':', "=")
+}
+
+/// The reference of a file name in tags/; `None` if it is a hash (the file's second line has it) or no reference.
+pub fn unescape(name: &str) -> Option<Reference> {
+    if name.starts_with('#') {
+        return None;
+    }
+    Reference::parse(&name.replace('+', "/").replace('=', ":")).ok()
+}
+
+fn lock(path: &Path) -> Result<OwnedFd> {
+    let file = path.join("lock");
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let fd = rustix::fs::open(&file, flags, Mode::from_raw_mode(0o600)).map_err(|e| match e {
+        rustix::io::Errno::ROFS => Error::internal(format!("data root {} is on a read-only file system", path.display())),
+        e => Error::from(e).context(format!("lock data root {}", path.display())),
+    })?;
+    match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(fd),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(Error::conflict(format!("data root {} is in use by another prtiql daemon", path.display())))
+        }
+        Err(e) => Err(Error::from(e).context(format!("lock data root {}", path.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder under the system's temporary one that goes away with the value.
+    pub struct Temp(pub PathBuf);
+
+    impl Temp {
+        pub fn new() -> Temp {
+            let path = std::env::temp_dir().join(format!("prtiql-store-{}", &crate::base::id::random()[..12]));
+            std::fs::create_dir_all(&path).unwrap();
+            Temp(path)
+        }
+    }
+
+    impl Drop for Temp {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn references_survive_as_file_names() {
+        for text in ["busybox:latest", "h.x:5000/a/b__c/d:V1.2-x", &format!("a@{}", Digest::of(b""))] {
+            let r = Reference::parse(text).unwrap();
+            let name = escape(&r);
+            assert!(!name.contains('/'));
+            assert_eq!(unescape(&name), Some(r));
+        }
+        let long = Reference::parse(&format!("{}:{}", "a/".repeat(110) + "b", "t".repeat(120))).unwrap();
+        assert!(escape(&long).len() < 255 && unescape(&escape(&long)).is_none());
+    }
+
+    #[test]
+    fn a_second_daemon_is_refused_and_a_root_can_be_opened_again() {
+        let temp = Temp::new();
+        let root = Root::open(&temp.0).unwrap();
+        assert!(root.may_write());
+        let e = Root::open(&temp.0).unwrap_err();
+        assert!(e.to_string().contains("in use by another prtiql daemon"), "{e}");
+        drop(root);
+        Root::open(&temp.0).unwrap();
+    }
+
+    #[test]
+    fn newer_formats_are_met_safely() {
+        let temp = Temp::new();
+        drop(Root::open(&temp.0).unwrap());
+        let write = |text: &str| std::fs::write(temp.0.join("meta.json"), text).unwrap();
+        write(r#"{"format":1,"compatible":["x"],"read_only_compatible":[],"incompatible":[]}"#);
+        assert!(Root::open(&temp.0).unwrap().may_write());
+        write(r#"{"format":1,"compatible":[],"read_only_compatible":["x"],"incompatible":[]}"#);
+        assert!(!Root::open(&temp.0).unwrap().may_write());
+        write(r#"{"format":1,"compatible":[],"read_only_compatible":[],"incompatible":["zap"]}"#);
+        assert!(Root::open(&temp.0).unwrap_err().to_string().contains("zap"));
+        write(r#"{"format":2,"compatible":[],"read_only_compatible":[],"incompatible":[]}"#);
+        assert!(Root::open(&temp.0).is_err());
+        write("{");
+        assert!(Root::open(&temp.0).unwrap_err().to_string().contains("meta.json"));
+    }
+
+    #[test]
+    fn corrupt_objects_are_set_aside_and_the_rest_works() {
+        let temp = Temp::new();
+        let root = Root::open(&temp.0).unwrap();
+        let diff = Digest::of(b"layer");
+        let config = format!(
+            r#"{{"architecture":"amd64","os":"linux","config":{{}},"rootfs":{{"type":"layers","diff_ids":["{diff}"]}}}}"#
+        );
+        let id = Digest::of(config.as_bytes());
+        let info = ImageInfo { sizes: vec![5], ..ImageInfo::default() };
+        std::fs::create_dir(root.layer(&diff)).unwrap();
+        commit_image(&root, "job", config.as_bytes(), None, &info).unwrap();
+        commit_image(&root, "job", config.as_bytes(), None, &info).unwrap();
+        let bad = Digest::of(b"x");
+        std::fs::create_dir(root.image(&bad)).unwrap();
+        std::fs::write(root.image(&bad).join("config.json"), "{}").unwrap();
+        let reference = Reference::parse("a:1").unwrap();
+        std::fs::write(root.tag(&reference), tag_text(&id, &reference)).unwrap();
+        std::fs::write(temp.0.join("tags/docker.io+library+b=1"), "junk").unwrap();
+        let (found, aside) = images(&root).unwrap();
+        assert_eq!((found.len(), aside.len()), (1, 1));
+        assert_eq!((found[0].id, found[0].layers.clone(), found[0].info.sizes.clone()), (id, vec![diff], vec![5]));
+        assert!(aside[0].reason.contains("config.json"), "{}", aside[0].reason);
+        let (tags, aside) = tags(&root).unwrap();
+        assert_eq!((tags.len(), aside.len()), (1, 1));
+        assert_eq!((tags[0].image, tags[0].reference.clone()), (id, reference));
+        std::fs::remove_dir(root.layer(&diff)).unwrap();
+        let (found, aside) = images(&root).unwrap();
+        assert_eq!((found.len(), aside.len()), (0, 2));
+    }
+}

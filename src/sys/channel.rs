@@ -96,7 +96,9 @@ pub fn receive_json<T: serde::de::DeserializeOwned>(socket: BorrowedFd<'_>, fds:
     if !receive(socket, &mut body, fds)? {
         return Ok(None);
     }
-    serde_json::from_slice(&body).map(Some).map_err(|e| Error::internal(format!("a message between processes is not understood: {e}")))
+    serde_json::from_slice(&body)
+        .map(Some)
+        .map_err(|e| Error::internal(format!("a message between processes is not understood: {e}")))
 }
 
 #[cfg(test)]

@@ -26,6 +26,11 @@ impl Args {
         &name[cut..]
     }
 
+    /// The arguments as they are, at most 32, without a heap.
+    pub fn list(&self) -> heapless::Vec<&'static [u8], 32> {
+        (0..self.argc.min(32)).map(|i| self.get(i)).collect()
+    }
+
     /// All arguments; bytes that are not UTF-8 are replaced.
     pub fn to_strings(self) -> Vec<String> {
         (0..self.argc).map(|i| String::from_utf8_lossy(self.get(i)).into_owned()).collect()

@@ -1,6 +1,6 @@
 //! Messages between the daemon and a worker: JSON, one per packet, over the worker's standard input.
 //!
-//! The daemon sends one [`Job`] (with descriptors where the job says so), then perhaps [`Answer`]s; the worker sends
+//! The daemon sends one [`Assignment`] (with descriptors where the job says so), then perhaps [`Answer`]s; the worker sends
 //! [`Report`]s, the last of which is `Done` or `Failed`, and exits. A worker that exits without either has failed.
 
 use crate::base::{Error, Kind};
@@ -61,6 +61,15 @@ impl std::fmt::Debug for Auth {
     }
 }
 
+/// The daemon's one message at the start: where things are, and what is to be done.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Assignment {
+    /// Where things are.
+    pub place: Place,
+    /// What is to be done.
+    pub job: Job,
+}
+
 /// What a worker is to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Job {
@@ -100,8 +109,13 @@ pub enum Job {
         /// Folders to walk.
         paths: Vec<String>,
     },
-    /// Sizes, archives and changes of a container's file system come with their issue.
-    Nothing,
+    /// Remove the cgroup of a container whose shim was killed: kill what is in it, then its folders.
+    RemoveCgroup {
+        /// As in the spec's `cgroupsPath`.
+        path: String,
+        /// Container ID.
+        id: String,
+    },
 }
 
 /// What `logs` wants.

@@ -29,11 +29,17 @@ impl Options {
                 Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
                 None => (arg, None),
             };
-            let known = |list: &[&str]| list.iter().find(|words| words.split(' ').any(|w| w == name)).and_then(|words| words.split(' ').next_back()).map(str::to_owned);
+            let known = |list: &[&str]| {
+                list.iter()
+                    .find(|words| words.split(' ').any(|w| w == name))
+                    .and_then(|words| words.split(' ').next_back())
+                    .map(str::to_owned)
+            };
             if let Some(long) = known(flags) {
                 o.set.push((long, inline.unwrap_or_else(|| "true".to_owned())));
             } else if let Some(long) = known(with_value) {
-                let value = inline.or_else(|| args.next()).ok_or_else(|| Error::invalid(format!("{command}: {name} needs a value")))?;
+                let value =
+                    inline.or_else(|| args.next()).ok_or_else(|| Error::invalid(format!("{command}: {name} needs a value")))?;
                 o.set.push((long, value));
             } else {
                 return Err(Error::invalid(format!("{command}: {name} is not known")));
@@ -77,7 +83,8 @@ mod tests {
 
     #[test]
     fn runc_s_ways_of_writing_options() {
-        let parse = |text: &str| Options::parse("x", text.split(' ').map(str::to_owned).collect(), &["-b --bundle"], &["-f --force"]);
+        let parse =
+            |text: &str| Options::parse("x", text.split(' ').map(str::to_owned).collect(), &["-b --bundle"], &["-f --force"]);
         let o = parse("-b /x --force=false id --bundle=/y").unwrap();
         assert_eq!((o.get("--bundle"), o.is("--force"), o.id().unwrap()), (Some("/y"), false, "id"));
         assert!(parse("--nosuch").is_err() && parse("--bundle").is_err());

@@ -77,12 +77,17 @@ pub fn ps(global: &Global, o: &Options) -> Result<i32> {
         return print(&json!(pids));
     }
     let mut command = std::process::Command::new("ps");
-    if rest.is_empty() { command.arg("-ef") } else { command.args(rest) };
+    if rest.is_empty() {
+        command.arg("-ef")
+    } else {
+        command.args(rest)
+    };
     let output = command.output().context(|| "run ps")?;
     let text = String::from_utf8_lossy(&output.stdout);
     let mut lines = text.lines();
     let head = lines.next().unwrap_or_default();
-    let column = head.split_whitespace().position(|word| word == "PID").ok_or_else(|| Error::invalid("ps: there is no column PID"))?;
+    let column =
+        head.split_whitespace().position(|word| word == "PID").ok_or_else(|| Error::invalid("ps: there is no column PID"))?;
     println!("{head}");
     for line in lines {
         let pid = line.split_whitespace().nth(column).and_then(|word| word.parse::<i32>().ok());

@@ -54,7 +54,12 @@ fn wanted(o: &Options) -> Result<Resources> {
             Some(text) => size::parse(text).map(|n| Some(n as i64)),
         }
     };
-    let memory = Memory { limit: bytes("--memory")?, reservation: bytes("--memory-reservation")?, swap: bytes("--memory-swap")?, ..Memory::default() };
+    let memory = Memory {
+        limit: bytes("--memory")?,
+        reservation: bytes("--memory-reservation")?,
+        swap: bytes("--memory-swap")?,
+        ..Memory::default()
+    };
     let cpu = Cpu {
         shares: o.number("--cpu-share")?.or(o.number("--cpu-shares")?),
         quota: o.number("--cpu-quota")?,

@@ -31,8 +31,10 @@ fn load(o: &Options) -> Result<Loaded> {
 /// Writes what the other commands need, and `--pid-file`.
 fn record(dir: &str, l: &Loaded, id: &str, pid: i32, cgroup: &Cgroup, o: &Options) -> Result<()> {
     let started = state::process(pid).map(|(t, _)| t).unwrap_or_default();
-    let rootfs = if l.spec.root.path.starts_with('/') { l.spec.root.path.clone() } else { format!("{}/{}", l.bundle, l.spec.root.path) };
-    let s = State { id: id.into(), pid, started, bundle: l.bundle.clone(), rootfs, created: state::now(), cgroup: cgroup.clone() };
+    let rootfs =
+        if l.spec.root.path.starts_with('/') { l.spec.root.path.clone() } else { format!("{}/{}", l.bundle, l.spec.root.path) };
+    let s =
+        State { id: id.into(), pid, started, bundle: l.bundle.clone(), rootfs, created: state::now(), cgroup: cgroup.clone() };
     std::fs::write(format!("{dir}/config.json"), &l.text).context(|| format!("write {dir}/config.json"))?;
     s.write(dir)?;
     pid_file(o.get("--pid-file"), pid)
@@ -70,7 +72,11 @@ fn make(global: &Global, o: &Options, l: Loaded, detached: bool, later: bool) ->
     let stdio = stdio(&l.spec, o, detached)?;
     let dir = state::reserve(global, id)?;
     let made = (|| {
-        let listener = if later { Some(sys::seqpacket::listen(&format!("{dir}/start.sock")).context(|| "make the socket for the start")?) } else { None };
+        let listener = if later {
+            Some(sys::seqpacket::listen(&format!("{dir}/start.sock")).context(|| "make the socket for the start")?)
+        } else {
+            None
+        };
         let request = Request {
             id,
             spec: &l.spec,
@@ -81,9 +87,11 @@ fn make(global: &Global, o: &Options, l: Loaded, detached: bool, later: bool) ->
             preserve_fds: preserved(o)?,
         };
         let created = runtime::create(request)?;
-        let told = record(&dir, &l, id, created.pid, &created.cgroup, o).and_then(|()| match (o.get("--console-socket"), &created.console) {
-            (Some(socket), Some(master)) => terminal::give(socket, master),
-            _ => Ok(()),
+        let told = record(&dir, &l, id, created.pid, &created.cgroup, o).and_then(|()| {
+            match (o.get("--console-socket"), &created.console) {
+                (Some(socket), Some(master)) => terminal::give(socket, master),
+                _ => Ok(()),
+            }
         });
         match told {
             Ok(()) => Ok(created),

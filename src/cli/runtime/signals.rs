@@ -32,7 +32,10 @@ pub fn block() -> Result<SignalFd> {
     let what = || "block signals";
     let mut set = SigSet::empty();
     for signal in Signal::iterator() {
-        let own = matches!(signal, Signal::SIGSEGV | Signal::SIGBUS | Signal::SIGILL | Signal::SIGFPE | Signal::SIGKILL | Signal::SIGSTOP);
+        let own = matches!(
+            signal,
+            Signal::SIGSEGV | Signal::SIGBUS | Signal::SIGILL | Signal::SIGFPE | Signal::SIGKILL | Signal::SIGSTOP
+        );
         if !own && !matches!(signal, Signal::SIGABRT | Signal::SIGTRAP | Signal::SIGURG) {
             set.add(signal);
         }
@@ -92,7 +95,10 @@ mod tests {
 
     #[test]
     fn names_of_signals() {
-        assert_eq!((number("TERM").unwrap(), number("sigkill").unwrap(), number("10").unwrap(), number("RTMIN+3").unwrap()), (15, 9, 10, 37));
+        assert_eq!(
+            (number("TERM").unwrap(), number("sigkill").unwrap(), number("10").unwrap(), number("RTMIN+3").unwrap()),
+            (15, 9, 10, 37)
+        );
         assert!(number("NOSUCH").is_err() && number("65").is_err() && number("0").is_err());
     }
 }

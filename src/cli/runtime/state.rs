@@ -46,7 +46,9 @@ pub fn reserve(global: &Global, name: &str) -> Result<String> {
         make()
     });
     match made {
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Err(Error::conflict(format!("container with id {name} exists already"))),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+            Err(Error::conflict(format!("container with id {name} exists already")))
+        }
         other => other.context(|| format!("make {dir}")).map(|()| dir),
     }
 }
@@ -85,7 +87,9 @@ impl State {
     pub fn read(global: &Global, name: &str) -> Result<State> {
         let dir = folder(global, name)?;
         let text = match std::fs::read(format!("{dir}/state.json")) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(Error::not_found(format!("container {name} does not exist"))),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::not_found(format!("container {name} does not exist")));
+            }
             other => other.context(|| format!("read {dir}/state.json"))?,
         };
         serde_json::from_slice(&text).map_err(|e| Error::new(Kind::Internal, format!("{dir}/state.json is damaged: {e}")))

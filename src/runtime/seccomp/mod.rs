@@ -179,7 +179,9 @@ fn flags(names: &[String]) -> Result<u32> {
 pub fn compile(profile: &Seccomp) -> Result<Filter> {
     let default = action(&profile.default_action, profile.default_errno_ret)?;
     // the native machine always has its rules, others only if they are named
-    let named = |m: &Machine| ARCHITECTURES.iter().any(|(audit, name)| *audit == m.audit && profile.architectures.iter().any(|a| a == name));
+    let named = |m: &Machine| {
+        ARCHITECTURES.iter().any(|(audit, name)| *audit == m.audit && profile.architectures.iter().any(|a| a == name))
+    };
     let mut parts = Vec::new();
     for (i, machine) in HERE.iter().enumerate() {
         if i == 0 || named(machine) {
@@ -227,7 +229,8 @@ fn alternatives(args: &[SeccompArg]) -> Result<Vec<Vec<Test>>> {
     let mut tests = Vec::new();
     for a in args {
         let one = test(a.index, &a.op, a.value, a.value_two);
-        let one = one.filter(|t| t.arg < 6).ok_or_else(|| Error::invalid(format!("seccomp: condition {a:?} is not understood")))?;
+        let one =
+            one.filter(|t| t.arg < 6).ok_or_else(|| Error::invalid(format!("seccomp: condition {a:?} is not understood")))?;
         tests.push(one);
     }
     if tests.is_empty() {

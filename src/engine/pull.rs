@@ -1,0 +1,131 @@
+//! Pulls and loads: finding or making the job, and Docker's progress lines.
+
+use crate::base::{Error, Result};
+use crate::engine::jobs::Purpose;
+use crate::engine::{ConnId, Engine, Reply};
+use crate::wire::worker::{Auth, Job as Task, Progress, Registries};
+use serde_json::{Value, json};
+use std::os::fd::AsFd;
+
+/// One line of a JSON stream.
+pub fn json_line(value: &Value) -> Vec<u8> {
+    let mut text = value.to_string().into_bytes();
+    text.extend_from_slice(b"\r\n");
+    text
+}
+
+/// Docker's JSONMessage.
+pub fn progress_line(p: &Progress) -> Vec<u8> {
+    let mut message = json!({"status": p.status});
+    if p.total > 0 || p.current > 0 {
+        let mut detail = json!({"current": p.current});
+        if p.total > 0 {
+            detail["total"] = json!(p.total);
+        }
+        message["progressDetail"] = detail;
+        message["progress"] = json!(bar(p.current, p.total));
+    } else if !p.id.is_empty() && !p.status.starts_with("Pulling from") {
+        message["progressDetail"] = json!({});
+    }
+    if !p.id.is_empty() {
+        message["id"] = json!(p.id);
+    }
+    json_line(&message)
+}
+
+/// `[====>      ]  1.2MB/3.4MB`: for clients that print it as it is.
+fn bar(current: u64, total: u64) -> String {
+    let size = crate::base::size::human;
+    if total == 0 {
+        return format!("{:>8}", size(current));
+    }
+    let filled = ((current.min(total) as u128 * 50) / u128::from(total)) as usize;
+    let arrow = if filled < 50 { ">" } else { "" };
+    format!("[{}{arrow}{}] {:>8}/{}", "=".repeat(filled), " ".repeat(50 - filled - arrow.len()), size(current), size(total))
+}
+
+impl Engine {
+    /// How workers reach registries.
+    pub fn registries(&self) -> Registries {
+        let s = &self.settings;
+        let or_env = |own: &str, name: &str| match own {
+            "" => std::env::var(name).or_else(|_| std::env::var(name.to_ascii_lowercase())).unwrap_or_default(),
+            own => own.to_string(),
+        };
+        Registries {
+            insecure: s.insecure_registries.clone(),
+            mirrors: s.registry_mirrors.clone(),
+            certs_dir: s.certs_dir.clone(),
+            http_proxy: or_env(&s.proxies.http_proxy, "HTTP_PROXY"),
+            https_proxy: or_env(&s.proxies.https_proxy, "HTTPS_PROXY"),
+            no_proxy: or_env(&s.proxies.no_proxy, "NO_PROXY"),
+            max_downloads: s.max_concurrent_downloads,
+            max_attempts: s.max_download_attempts,
+        }
+    }
+
+    /// `POST /images/create?fromImage=`: joins a running pull of the same, or starts one.
+    pub fn pull(&mut self, conn: ConnId, reference: &str, all_tags: bool, platform: &str, auth: Option<Auth>) -> Result<()> {
+        if !platform.is_empty() {
+            crate::image::Platform::parse(platform, &self.host.platform)?;
+        }
+        // Clients with different credentials must not see each other's images: they do not join.
+        let who = auth.as_ref().map(|a| format!("{}\0{}\0{}\0{}", a.username, a.password, a.identity_token, a.registry_token));
+        let key =
+            crate::image::Digest::of(format!("{reference} {all_tags} {platform} {}", who.unwrap_or_default()).as_bytes()).hex();
+        let running = self.jobs.values_mut().find(|j| j.purpose == Purpose::Pull { key: key.clone() } && !j.listeners.is_empty());
+        match running {
+            Some(job) => job.listeners.push(conn),
+            None => {
+                let registries = self.registries();
+                let task =
+                    Task::Pull { reference: reference.to_string(), all_tags, platform: platform.to_string(), auth, registries };
+                self.spawn_worker(Purpose::Pull { key }, task, &[], vec![conn])?;
+            }
+        }
+        self.answer(conn, Reply::StreamStart);
+        Ok(())
+    }
+
+    /// `POST /images/load`: the worker reads the archive from the connection.
+    pub fn load(
+        &mut self,
+        conn: ConnId,
+        socket: impl AsFd,
+        prefix: Vec<u8>,
+        body: crate::wire::http::Body,
+        quiet: bool,
+    ) -> Result<()> {
+        let (length, chunked) = match body {
+            crate::wire::http::Body::Length(n) => (Some(n), false),
+            crate::wire::http::Body::Chunked => (None, true),
+        };
+        let task = Task::Load { prefix, length, chunked };
+        self.spawn_worker(Purpose::Load { quiet }, task, &[socket.as_fd()], vec![conn])?;
+        self.answer(conn, Reply::StreamStart);
+        Ok(())
+    }
+
+    /// A stream that has begun ends with an error.
+    pub fn stream_failed(&mut self, conn: ConnId, error: &Error) {
+        self.answer_durably(conn, Reply::Error(Error::new(error.kind(), error.to_string())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_dockers() {
+        let p = Progress { status: "Downloading".into(), id: "0123456789ab".into(), current: 500, total: 1000 };
+        let v: Value = serde_json::from_slice(&progress_line(&p)).unwrap();
+        assert_eq!(v["progressDetail"], json!({"current": 500, "total": 1000}));
+        assert_eq!(v["progress"], format!("[{}>{}]     500B/1kB", "=".repeat(25), " ".repeat(24)));
+        let p = Progress { status: "Pull complete".into(), id: "x".into(), ..Progress::default() };
+        assert_eq!(
+            String::from_utf8(progress_line(&p)).unwrap(),
+            "{\"id\":\"x\",\"progressDetail\":{},\"status\":\"Pull complete\"}\r\n"
+        );
+    }
+}

@@ -1,0 +1,84 @@
+//! Write-behind: what is extracted goes to the device while extraction goes on, in windows, and leaves the page cache once it is
+//! there. Neither dirty memory nor the cache grows with the layer, and the sync at the end has little left to do.
+
+use crate::base::Result;
+use crate::sys::io;
+use rustix::fs::Advice;
+use std::num::NonZeroU64;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Bytes of a large file that are started at once.
+const WINDOW: u64 = 1 << 20;
+/// Started bytes of a large file that may be on their way before the oldest window is waited for.
+const AHEAD: u64 = 4 << 20;
+/// Small files are dealt with in batches of so many…
+const BATCH_FILES: usize = 256;
+/// …or of so many bytes.
+const BATCH_BYTES: u64 = 8 << 20;
+
+/// Files on their way to the device.
+pub struct Flusher {
+    batch: Vec<OwnedFd>,
+    batch_bytes: u64,
+    /// Of the file being written: started up to here,
+    started: u64,
+    /// and known to be written, and dropped from the cache, up to here.
+    written: u64,
+}
+
+impl Default for Flusher {
+    fn default() -> Flusher {
+        Flusher { batch: Vec::with_capacity(BATCH_FILES), batch_bytes: 0, started: 0, written: 0 }
+    }
+}
+
+impl Flusher {
+    /// The file being written now ends at `end`.
+    pub fn wrote(&mut self, file: BorrowedFd<'_>, end: u64) -> Result<()> {
+        while end.saturating_sub(self.started) >= WINDOW {
+            io::start_writing(file, self.started, WINDOW)?;
+            self.started += WINDOW;
+            if self.started - self.written >= AHEAD {
+                io::wait_written(file, self.written, WINDOW)?;
+                forget(file, self.written, WINDOW);
+                self.written += WINDOW;
+            }
+        }
+        Ok(())
+    }
+
+    /// A file is complete, with `size` bytes.
+    pub fn done(&mut self, file: OwnedFd, size: u64) -> Result<()> {
+        self.batch_bytes += size - self.written.min(size);
+        (self.started, self.written) = (0, 0);
+        self.batch.push(file);
+        if self.batch.len() >= BATCH_FILES || self.batch_bytes >= BATCH_BYTES {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Writes and forgets all complete files.
+    pub fn flush(&mut self) -> Result<()> {
+        for file in &self.batch {
+            io::start_writing(file.as_fd(), 0, 0)?;
+        }
+        for file in &self.batch {
+            io::wait_written(file.as_fd(), 0, 0)?;
+            forget(file.as_fd(), 0, 0);
+        }
+        self.batch.clear();
+        self.batch_bytes = 0;
+        Ok(())
+    }
+}
+
+/// Drops a range from the page cache; only ever a hint.
+fn forget(file: BorrowedFd<'_>, offset: u64, length: u64) {
+    let _ = rustix::fs::fadvise(file, offset, NonZeroU64::new(length), Advice::DontNeed);
+}
+
+/// Drops a whole file that was only read from the page cache.
+pub fn forget_file(file: BorrowedFd<'_>) {
+    forget(file, 0, 0);
+}

@@ -1,0 +1,550 @@
+//! Rebuilding a layer's tar from its files and its skeleton: in order, or from any offset, in bounded memory. Nothing that the
+//! skeleton says is trusted: lengths are checked, and files are opened only below the layer's own folders.
+
+use crate::base::{Context, Error, Result};
+use crate::layer::entry::LONGEST_PATH;
+use crate::layer::flush::forget_file;
+use crate::layer::place;
+use crate::layer::skeleton::{
+    END_MAGIC, HEAD, MAGIC, MOVED, POINT, Point, TRAILER, VERSION, canonical_sum, extra_name, op, plain_path,
+};
+use crate::layer::tar::BLOCK;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+const BUFFER: usize = 16 * 1024;
+
+/// A layer's skeleton, open for reading, with the folders it refers to.
+pub struct Skeleton {
+    file: File,
+    fs: OwnedFd,
+    extra: Option<OwnedFd>,
+    tar_size: u64,
+    entries: u64,
+    ops_end: u64,
+    moved_at: u64,
+    moved: u64,
+    index_at: u64,
+    index: u64,
+}
+
+fn damaged(what: &str) -> Error {
+    Error::internal(format!("skeleton is damaged: {what}"))
+}
+
+impl Skeleton {
+    /// Opens the skeleton in a layer's folder (that holds `fs` and perhaps `extra`).
+    pub fn open(layer: &Path) -> Result<Skeleton> {
+        let path = layer.join("skeleton");
+        let what = || format!("open {}", path.display());
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fs = rustix::fs::open(layer.join("fs"), flags, Mode::empty())
+            .context(|| format!("open {}", layer.join("fs").display()))?;
+        let extra = match rustix::fs::open(layer.join("extra"), flags, Mode::empty()) {
+            Ok(folder) => Some(folder),
+            Err(Errno::NOENT) => None,
+            Err(e) => return Err(Error::from(e).context(format!("open {}", layer.join("extra").display()))),
+        };
+        let file = File::open(&path).context(what)?;
+        let length = file.metadata().context(what)?.len();
+        let mut head = [0; HEAD as usize];
+        let mut trailer = [0; TRAILER];
+        if length < HEAD + 1 + TRAILER as u64 {
+            return Err(damaged("too short").context(what()));
+        }
+        file.read_exact_at(&mut head, 0).context(what)?;
+        file.read_exact_at(&mut trailer, length - TRAILER as u64).context(what)?;
+        if &head[..8] != MAGIC || &trailer[TRAILER - 8..] != END_MAGIC {
+            return Err(damaged("no skeleton").context(what()));
+        }
+        if head[8..16] != [VERSION.to_le_bytes(), [0; 4]].concat()[..] {
+            return Err(Error::unsupported("skeleton of another version").context(what()));
+        }
+        let mut n = [0u64; 8];
+        for (number, bytes) in n.iter_mut().zip(trailer.chunks_exact(8)) {
+            *number = u64_at(bytes);
+        }
+        let [tar_size, entries, _files, ops_end, moved_at, moved, index_at, index] = n;
+        let fits = |at: u64, count: u64, size: usize, end: u64| {
+            count.checked_mul(size as u64).and_then(|l| at.checked_add(l)) == Some(end)
+        };
+        if ops_end < HEAD
+            || ops_end.checked_add(1) != Some(moved_at)
+            || !fits(moved_at, moved, MOVED, index_at)
+            || !fits(index_at, index, POINT, length - TRAILER as u64)
+        {
+            return Err(damaged("its parts do not fit its length").context(what()));
+        }
+        Ok(Skeleton { file, fs, extra, tar_size, entries, ops_end, moved_at, moved, index_at, index })
+    }
+
+    /// Length of the tar.
+    pub fn tar_size(&self) -> u64 {
+        self.tar_size
+    }
+
+    /// Entries of the tar.
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// Reads the operations from the start.
+    pub fn ops(&self) -> Ops<'_> {
+        Ops::new(&self.file, self.ops_end)
+    }
+
+    /// Reads the operations from the last index point at or before an offset of the tar.
+    pub fn ops_before(&self, offset: u64) -> Result<Ops<'_>> {
+        let (mut low, mut high) = (0, self.index);
+        let mut best = None;
+        while low < high {
+            let middle = (low + high) / 2;
+            let point = self.point(middle)?;
+            if point.tar <= offset {
+                best = Some(point);
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let mut ops = self.ops();
+        if let Some(point) = best {
+            ops.jump(point)?;
+        }
+        Ok(ops)
+    }
+
+    /// The tar as a stream that can be read from any offset.
+    pub fn tar(&self) -> TarReader<'_> {
+        TarReader { skeleton: self, ops: self.ops(), piece: Piece::None, open: None, forget: false }
+    }
+
+    /// Opens the file of a FILE operation.
+    pub fn open_file(&self, ordinal: u64, path: &[u8]) -> Result<OwnedFd> {
+        let name = || String::from_utf8_lossy(path).into_owned();
+        match self.find_moved(ordinal)? {
+            None => place::open_file(self.fs.as_fd(), path).context(|| format!("file {:?} of the layer", name())),
+            Some((sequence, strip)) => {
+                let extra = self.extra.as_ref().ok_or_else(|| damaged("extra/ is missing"))?;
+                let rest = path.get(strip as usize..).ok_or_else(|| damaged("a replaced file"))?;
+                let mut moved = extra_name(sequence).into_bytes();
+                moved.extend_from_slice(rest);
+                place::open_file(extra.as_fd(), &moved).context(|| format!("replaced file {:?} of the layer", name()))
+            }
+        }
+    }
+
+    fn point(&self, nth: u64) -> Result<Point> {
+        let mut bytes = [0; POINT];
+        self.file.read_exact_at(&mut bytes, self.index_at + nth * POINT as u64).context(|| "read the index of a skeleton")?;
+        Ok(Point { tar: u64_at(&bytes), at: u64_at(&bytes[8..]), files: u64_at(&bytes[16..]) })
+    }
+
+    fn find_moved(&self, ordinal: u64) -> Result<Option<(u32, u32)>> {
+        let (mut low, mut high) = (0, self.moved);
+        while low < high {
+            let middle = (low + high) / 2;
+            let mut bytes = [0; MOVED];
+            self.file.read_exact_at(&mut bytes, self.moved_at + middle * MOVED as u64).context(|| "read a skeleton")?;
+            let found = u64_at(&bytes);
+            if found == ordinal {
+                let part = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+                return Ok(Some((part(8), part(12))));
+            }
+            if found < ordinal { low = middle + 1 } else { high = middle }
+        }
+        Ok(None)
+    }
+}
+
+fn u64_at(bytes: &[u8]) -> u64 {
+    let mut out = [0; 8];
+    out.copy_from_slice(&bytes[..8]);
+    u64::from_le_bytes(out)
+}
+
+/// One operation. Together, in order, they are the tar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// A header block: [`Ops::block`] of this slot has it.
+    Block(usize),
+    /// Content of a file: [`Ops::path`] has its path.
+    File {
+        /// Its number among FILE operations.
+        ordinal: u64,
+        /// Where in the file.
+        offset: u64,
+        /// Bytes.
+        length: u64,
+        /// Zero bytes after it.
+        pad: u64,
+    },
+    /// So many bytes follow: [`Ops::take`] gives them; what is not taken is skipped.
+    Literal(u64),
+    /// So many zero bytes.
+    Zeros(u64),
+    /// An entry begins here.
+    Reset,
+}
+
+/// Reads the operations of a skeleton one after the other.
+pub struct Ops<'a> {
+    file: &'a File,
+    end: u64,
+    /// Where the buffer's end is in the file.
+    at: u64,
+    buffer: Vec<u8>,
+    used: usize,
+    tar: u64,
+    files: u64,
+    templates: [[u8; BLOCK]; 4],
+    named: Vec<u8>,
+    path: Vec<u8>,
+    literal: u64,
+}
+
+impl<'a> Ops<'a> {
+    /// From the first operation; `end` is where END is.
+    pub(super) fn new(file: &'a File, end: u64) -> Ops<'a> {
+        Ops {
+            file,
+            end,
+            at: HEAD,
+            buffer: Vec::new(),
+            used: 0,
+            tar: 0,
+            files: 0,
+            templates: [[0; BLOCK]; 4],
+            named: Vec::new(),
+            path: Vec::new(),
+            literal: 0,
+        }
+    }
+
+    /// The offset in the tar of the next operation.
+    pub fn tar_offset(&self) -> u64 {
+        self.tar
+    }
+
+    /// The header block last given in a slot.
+    pub fn block(&self, slot: usize) -> &[u8; BLOCK] {
+        &self.templates[slot & 3]
+    }
+
+    /// The path of the last FILE operation.
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// The next operation; `None` at the end.
+    #[allow(clippy::should_implement_trait)] // it lends its blocks, which an Iterator cannot
+    pub fn next(&mut self) -> Result<Option<Op>> {
+        while self.literal > 0 {
+            let n = self.literal.min(BUFFER as u64) as usize;
+            self.skip(n)?;
+            self.literal -= n as u64;
+        }
+        if self.at - (self.buffer.len() - self.used) as u64 >= self.end {
+            return Ok(None);
+        }
+        let code = self.byte()?;
+        let (next, length) = match code & 7 {
+            op::BLOCK => {
+                let slot = usize::from(code >> 3 & 3);
+                self.read_block(slot, code & op::SUMMED != 0)?;
+                (Op::Block(slot), BLOCK as u64)
+            }
+            op::FILE => self.read_file(code)?,
+            op::LITERAL => {
+                self.literal = self.number()?;
+                if self.literal > BLOCK as u64 {
+                    return Err(damaged("a literal too long"));
+                }
+                (Op::Literal(self.literal), self.literal)
+            }
+            op::ZEROS => {
+                let n = self.number()?;
+                (Op::Zeros(n), n)
+            }
+            op::RESET => {
+                self.templates = [[0; BLOCK]; 4];
+                self.named.clear();
+                (Op::Reset, 0)
+            }
+            _ => return Err(damaged("an unknown operation")),
+        };
+        self.tar = self.tar.checked_add(length).ok_or_else(|| damaged("too long"))?;
+        Ok(Some(next))
+    }
+
+    /// Takes the bytes of the literal just announced.
+    pub fn take(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        let n = std::mem::take(&mut self.literal) as usize;
+        let bytes = self.bytes(n)?;
+        out.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn jump(&mut self, point: Point) -> Result<()> {
+        if point.at < HEAD || point.at >= self.end {
+            return Err(damaged("its index"));
+        }
+        (self.at, self.tar, self.files) = (point.at, point.tar, point.files);
+        self.buffer.clear();
+        self.used = 0;
+        Ok(())
+    }
+
+    fn read_block(&mut self, slot: usize, summed: bool) -> Result<()> {
+        let runs = self.number()?;
+        let mut at = 0usize;
+        for _ in 0..runs.min(BLOCK as u64) {
+            let skip = self.number()?.min(BLOCK as u64) as usize;
+            let length = self.number()?.min(BLOCK as u64) as usize;
+            let start = at + skip;
+            at = start + length;
+            if at > BLOCK || length == 0 {
+                return Err(damaged("a header block"));
+            }
+            let mut bytes = [0; BLOCK];
+            bytes[..length].copy_from_slice(self.bytes(length)?);
+            self.templates[slot][start..at].copy_from_slice(&bytes[..length]);
+        }
+        if summed {
+            let field = canonical_sum(&self.templates[slot]);
+            self.templates[slot][148..156].copy_from_slice(&field);
+        }
+        Ok(())
+    }
+
+    fn read_file(&mut self, code: u8) -> Result<(Op, u64)> {
+        let length = self.number()?;
+        let offset = if code & op::OFFSET != 0 { self.number()? } else { 0 };
+        self.path.clear();
+        if code & op::NAMED != 0 {
+            let shared = usize::try_from(self.number()?).unwrap_or(usize::MAX);
+            let more = usize::try_from(self.number()?).unwrap_or(usize::MAX);
+            if shared > self.named.len() || more > LONGEST_PATH {
+                return Err(damaged("a path"));
+            }
+            let mut named = std::mem::take(&mut self.named);
+            named.truncate(shared);
+            named.extend_from_slice(self.bytes(more)?);
+            self.path.extend_from_slice(&named);
+            self.named = named;
+        } else {
+            let plain = plain_path(&self.templates[0]).ok_or_else(|| damaged("a path"))?;
+            self.path.extend_from_slice(&plain);
+        }
+        let end = offset.checked_add(length).filter(|end| *end <= i64::MAX as u64).ok_or_else(|| damaged("a length"))?;
+        let _ = end;
+        let pad = match code & op::PADDED {
+            0 => 0,
+            _ => (self.tar + length).next_multiple_of(BLOCK as u64) - (self.tar + length),
+        };
+        let ordinal = self.files;
+        self.files += 1;
+        Ok((Op::File { ordinal, offset, length, pad }, length + pad))
+    }
+
+    fn number(&mut self) -> Result<u64> {
+        let mut number = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            let part = u64::from(byte & 0x7f);
+            if shift == 63 && part > 1 {
+                break;
+            }
+            number |= part << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(damaged("a number too long"))
+    }
+
+    fn byte(&mut self) -> Result<u8> {
+        Ok(self.bytes(1)?[0])
+    }
+
+    /// The next `n` bytes (at most a path's or a block's worth).
+    fn bytes(&mut self, n: usize) -> Result<&[u8]> {
+        if self.buffer.len() - self.used < n {
+            self.buffer.drain(..self.used);
+            self.used = 0;
+            let have = self.buffer.len();
+            let more = (self.end.saturating_sub(self.at)).min((BUFFER + n - have) as u64) as usize;
+            if have + more < n {
+                return Err(damaged("it ends too early"));
+            }
+            self.buffer.resize(have + more, 0);
+            self.file.read_exact_at(&mut self.buffer[have..], self.at).context(|| "read a skeleton")?;
+            self.at += more as u64;
+        }
+        self.used += n;
+        Ok(&self.buffer[self.used - n..self.used])
+    }
+
+    fn skip(&mut self, n: usize) -> Result<()> {
+        self.bytes(n).map(|_| ())
+    }
+}
+
+/// What is left of the operation being read.
+enum Piece {
+    None,
+    Bytes { data: Vec<u8>, used: usize },
+    File { offset: u64, left: u64, pad: u64 },
+    Zeros(u64),
+}
+
+/// The tar of a layer as a stream with random access. Reading on from where the last read ended is cheap.
+pub struct TarReader<'a> {
+    skeleton: &'a Skeleton,
+    ops: Ops<'a>,
+    piece: Piece,
+    open: Option<OwnedFd>,
+    forget: bool,
+}
+
+impl TarReader<'_> {
+    /// Drops what was read from the page cache, file by file: for whole-tar passes over cold layers.
+    pub fn forgetful(mut self) -> Self {
+        self.forget = true;
+        self
+    }
+
+    /// The next bytes of the tar; 0 at its end.
+    pub fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
+        let mut filled = 0;
+        while filled < buf.len() {
+            let n = self.read_piece(&mut buf[filled..])?;
+            if n == 0 && !self.next_piece()? {
+                break;
+            }
+            filled += n;
+        }
+        Ok(filled)
+    }
+
+    /// Reads from an offset of the tar; fewer bytes only at its end.
+    pub fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        if offset != self.offset() {
+            self.seek(offset)?;
+        }
+        self.read(buf)
+    }
+
+    /// Where the next read begins.
+    pub fn offset(&self) -> u64 {
+        let left = match &self.piece {
+            Piece::None => 0,
+            Piece::Bytes { data, used } => (data.len() - used) as u64,
+            Piece::File { left, pad, .. } => left + pad,
+            Piece::Zeros(left) => *left,
+        };
+        self.ops.tar_offset() - left
+    }
+
+    fn seek(&mut self, offset: u64) -> Result<()> {
+        // Forward within the same neighbourhood needs no new start; backward does.
+        let here = self.offset();
+        if offset < here || offset - here > 256 * 1024 {
+            self.ops = self.skeleton.ops_before(offset)?;
+            self.piece = Piece::None;
+        }
+        loop {
+            let mut over = offset.saturating_sub(self.offset());
+            if over == 0 {
+                return Ok(());
+            }
+            match &mut self.piece {
+                Piece::None => {}
+                Piece::Bytes { data, used } => *used += over.min((data.len() - *used) as u64) as usize,
+                Piece::File { offset, left, pad } => {
+                    let n = over.min(*left);
+                    (*offset, *left, over) = (*offset + n, *left - n, over - n);
+                    *pad -= over.min(*pad);
+                }
+                Piece::Zeros(left) => *left -= over.min(*left),
+            }
+            if self.offset() < offset && !self.next_piece()? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn read_piece(&mut self, buf: &mut [u8]) -> Result<usize> {
+        Ok(match &mut self.piece {
+            Piece::None => 0,
+            Piece::Bytes { data, used } => {
+                let n = buf.len().min(data.len() - *used);
+                buf[..n].copy_from_slice(&data[*used..*used + n]);
+                *used += n;
+                n
+            }
+            Piece::File { offset, left, .. } if *left > 0 => {
+                let n = buf.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                let file = self.open.as_ref().ok_or_else(|| damaged("no file"))?;
+                let got = rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut buf[..n], *offset));
+                let name = || format!("file {:?} of the layer", String::from_utf8_lossy(self.ops.path()));
+                let got = got.context(name)?;
+                if got == 0 {
+                    return Err(damaged("the file is shorter than it was").context(name()));
+                }
+                (*offset, *left) = (*offset + got as u64, *left - got as u64);
+                got
+            }
+            Piece::File { pad, .. } => {
+                let n = buf.len().min(*pad as usize);
+                buf[..n].fill(0);
+                *pad -= n as u64;
+                n
+            }
+            Piece::Zeros(left) => {
+                let n = buf.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                buf[..n].fill(0);
+                *left -= n as u64;
+                n
+            }
+        })
+    }
+
+    fn next_piece(&mut self) -> Result<bool> {
+        if self.forget {
+            if let Some(file) = &self.open {
+                forget_file(file.as_fd());
+            }
+        }
+        self.open = None;
+        let mut data = match std::mem::replace(&mut self.piece, Piece::None) {
+            Piece::Bytes { mut data, .. } => {
+                data.clear();
+                data
+            }
+            _ => Vec::new(),
+        };
+        let Some(next) = self.ops.next()? else { return Ok(false) };
+        self.piece = match next {
+            Op::Block(slot) => {
+                data.extend_from_slice(self.ops.block(slot));
+                Piece::Bytes { data, used: 0 }
+            }
+            Op::Literal(_) => {
+                self.ops.take(&mut data)?;
+                Piece::Bytes { data, used: 0 }
+            }
+            Op::File { ordinal, offset, length, pad } => {
+                self.open = Some(self.skeleton.open_file(ordinal, self.ops.path())?);
+                Piece::File { offset, left: length, pad }
+            }
+            Op::Zeros(n) => Piece::Zeros(n),
+            Op::Reset => Piece::None,
+        };
+        Ok(true)
+    }
+}
