@@ -28,6 +28,7 @@ mod init;
 mod link;
 mod mask;
 mod mount;
+mod note;
 mod overlay;
 mod path;
 mod process;
@@ -41,6 +42,7 @@ mod user;
 pub use cgroup::Cgroup;
 pub use create::{Created, Request, Stdio, create, start_by};
 pub use exec::{Exec, Executed, exec};
+pub use mount::WORDS as MOUNT_OPTIONS;
 pub use shield::shield;
 pub use spec::Spec;
 
@@ -55,11 +57,7 @@ pub fn exit_code(e: &Error) -> i32 {
     if !text.contains("exec: \"") {
         return 128;
     }
-    if text.contains("executable file not found") || text.contains("no such file or directory") {
-        127
-    } else {
-        126
-    }
+    if text.contains("executable file not found") || text.contains("no such file or directory") { 127 } else { 126 }
 }
 
 /// Calls `make`, which makes a child, so that the child is born in the PID namespace `namespace`.

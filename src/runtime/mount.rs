@@ -24,6 +24,64 @@ const STRICTATIME: u64 = 0x20;
 const NODIRATIME: u64 = 0x80;
 const NOSYMFOLLOW: u64 = 0x20_0000;
 
+/// The words of fstab that are understood here; all others are the file system's own.
+pub const WORDS: &[&str] = &[
+    "async",
+    "atime",
+    "bind",
+    "defaults",
+    "dev",
+    "diratime",
+    "dirsync",
+    "exec",
+    "lazytime",
+    "mand",
+    "noatime",
+    "nodev",
+    "nodiratime",
+    "noexec",
+    "norelatime",
+    "nostrictatime",
+    "nosuid",
+    "nosymfollow",
+    "private",
+    "ratime",
+    "rbind",
+    "rdev",
+    "rdiratime",
+    "relatime",
+    "remount",
+    "rexec",
+    "rnoatime",
+    "rnodev",
+    "rnodiratime",
+    "rnoexec",
+    "rnorelatime",
+    "rnostrictatime",
+    "rnosuid",
+    "rnosymfollow",
+    "ro",
+    "rprivate",
+    "rrelatime",
+    "rro",
+    "rrw",
+    "rshared",
+    "rslave",
+    "rstrictatime",
+    "rsuid",
+    "rsymfollow",
+    "runbindable",
+    "rw",
+    "shared",
+    "slave",
+    "strictatime",
+    "suid",
+    "symfollow",
+    "sync",
+    "tmpcopyup",
+    "unbindable",
+];
+
 /// Options of one mount, taken apart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -127,7 +185,8 @@ pub fn modern() -> bool {
         2 => false,
         _ => {
             // without a valid descriptor this can only fail; how it fails tells
-            let yes = matches!(mountattr::set(rustix::fs::CWD, u64::MAX, 0, 0, false), Err(Errno::INVAL)) && std::env::var_os("PRTIQL_OLD_MOUNT").is_none();
+            let yes = matches!(mountattr::set(rustix::fs::CWD, u64::MAX, 0, 0, false), Err(Errno::INVAL))
+                && std::env::var_os("PRTIQL_OLD_MOUNT").is_none();
             STATE.store(if yes { 1 } else { 2 }, Ordering::Relaxed);
             yes
         }
@@ -157,7 +216,8 @@ pub fn detached(kind: &str, source: &str, o: &Options) -> Result<OwnedFd> {
         set.context(|| format!("mount {kind}: option {word}"))?;
     }
     rustix::mount::fsconfig_create(&fs).context(name)?;
-    Ok(rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::from_bits_retain((o.set | o.set_all) as u32)).context(name)?)
+    Ok(rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::from_bits_retain((o.set | o.set_all) as u32))
+        .context(name)?)
 }
 
 /// A copy of the mount at `path` (empty: that `dir` is), mounted nowhere yet. Only where [`modern`].
@@ -179,7 +239,14 @@ pub fn attach(tree: BorrowedFd<'_>, at: BorrowedFd<'_>) -> rustix::io::Result<()
 }
 
 /// Mounts a new file system on `at`, which is `dest` in `root`; returns the root of the new mount.
-pub fn file_system(root: BorrowedFd<'_>, dest: &str, at: BorrowedFd<'_>, kind: &str, source: &str, o: &Options) -> Result<OwnedFd> {
+pub fn file_system(
+    root: BorrowedFd<'_>,
+    dest: &str,
+    at: BorrowedFd<'_>,
+    kind: &str,
+    source: &str,
+    o: &Options,
+) -> Result<OwnedFd> {
     if modern() {
         let tree = detached(kind, source, o)?;
         attach(tree.as_fd(), at).context(|| format!("mount {kind} at {dest}"))?;
@@ -188,7 +255,8 @@ pub fn file_system(root: BorrowedFd<'_>, dest: &str, at: BorrowedFd<'_>, kind: &
         }
         return Ok(tree);
     }
-    let data = std::ffi::CString::new(o.data.join(",")).map_err(|_| Error::invalid(format!("options of {dest} hold a zero byte")))?;
+    let data =
+        std::ffi::CString::new(o.data.join(",")).map_err(|_| Error::invalid(format!("options of {dest} hold a zero byte")))?;
     let flags = old_flags(o.set | o.set_all, &o.flags);
     let source = if source.is_empty() { kind } else { source };
     rustix::mount::mount(source, fd_path(at), kind, flags, data.as_c_str()).context(|| format!("mount {kind} at {dest}"))?;
@@ -211,7 +279,7 @@ pub fn bind(root: BorrowedFd<'_>, dest: &str, at: BorrowedFd<'_>, source: Borrow
         remount(on_top.as_fd(), o.set, o.clear).context(|| format!("set the attributes of {dest}"))?;
     }
     if o.set_all | o.clear_all != 0 {
-        log::warn!("mount {dest}: recursive attributes need Linux 5.12; only the mount itself gets them");
+        crate::runtime::note::add(format!("mount {dest}: recursive attributes need Linux 5.12; only the mount itself gets them"));
         remount(on_top.as_fd(), o.set_all, o.clear_all).context(|| format!("set the attributes of {dest}"))?;
     }
     old_propagation(on_top.as_fd(), o, dest)
@@ -229,7 +297,8 @@ pub fn bind_tree(tree: BorrowedFd<'_>, at: BorrowedFd<'_>, o: &Options, dest: &s
         mountattr::set(tree, o.set_all, cleared(o.set_all, o.clear_all), 0, true).context(what)?;
     }
     if o.set | o.clear | o.propagation != 0 {
-        mountattr::set(tree, o.set, cleared(o.set, o.clear), if o.propagation_all { 0 } else { o.propagation }, false).context(what)?;
+        mountattr::set(tree, o.set, cleared(o.set, o.clear), if o.propagation_all { 0 } else { o.propagation }, false)
+            .context(what)?;
     }
     if o.propagation != 0 && o.propagation_all {
         mountattr::set(tree, 0, 0, o.propagation, true).context(what)?;
@@ -293,11 +362,12 @@ mod tests {
 
     #[test]
     fn fstab_words() {
-        let words: Vec<String> = "rbind,rro,nosuid,rprivate,size=64k,noatime,suid,sync,mode=755".split(',').map(str::to_owned).collect();
+        let words: Vec<String> =
+            "rbind,rro,nosuid,rprivate,size=64k,noatime,suid,sync,mode=755".split(',').map(str::to_owned).collect();
         let o = Options::parse(&words);
         assert!(o.bind && o.recursive && o.propagation_all);
         assert_eq!((o.set, o.set_all, o.propagation), (NOATIME, RDONLY, libc::MS_PRIVATE as u64));
-        assert_eq!(o.clear, NOSUID | (ATIME & !NOATIME));
+        assert_eq!(o.clear, NOSUID | ATIME);
         assert_eq!((o.flags.as_slice(), o.data.join(",")), (["sync"].as_slice(), "size=64k,mode=755".to_owned()));
         assert_eq!(Options::parse(&["ro".into(), "rw".into()]).set, 0);
     }

@@ -22,7 +22,9 @@ pub fn fexecve(fd: BorrowedFd<'_>, args: &[CString], env: &[CString]) -> rustix:
     let (args, env) = (pointers(args), pointers(env));
     // SAFETY: both arrays end with a null pointer and outlive the call, and the path is a C string.
     #[allow(unsafe_code)]
-    let r = unsafe { libc::syscall(libc::SYS_execveat, fd.as_raw_fd(), c"".as_ptr(), args.as_ptr(), env.as_ptr(), libc::AT_EMPTY_PATH) };
+    let r = unsafe {
+        libc::syscall(libc::SYS_execveat, fd.as_raw_fd(), c"".as_ptr(), args.as_ptr(), env.as_ptr(), libc::AT_EMPTY_PATH)
+    };
     result(r).err().unwrap_or(rustix::io::Errno::IO)
 }
 
@@ -120,5 +122,22 @@ pub fn seccomp(program: &[Insn], flags: u32) -> rustix::io::Result<()> {
     // SAFETY: the kernel reads `len` instructions from `filter`, which live until the call returns.
     #[allow(unsafe_code)]
     let r = unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags as libc::c_ulong, &raw const program) };
+    result(r).map(drop)
+}
+
+/// Sends a signal by its number; real-time ones have no name.
+pub fn kill(pid: i32, signal: i32) -> rustix::io::Result<()> {
+    // SAFETY: takes two integers.
+    #[allow(unsafe_code)]
+    let r = unsafe { libc::kill(pid, signal) };
+    result(r.into()).map(drop)
+}
+
+/// Starts a new session keyring: kernel keys of the caller's session are none of a container's business.
+pub fn new_keyring(name: &CStr) -> rustix::io::Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_ulong = 1;
+    // SAFETY: the kernel reads a C string.
+    #[allow(unsafe_code)]
+    let r = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) };
     result(r).map(drop)
 }
