@@ -1,6 +1,8 @@
 //! Floor 4: jobs in processes of their own.
 
 pub mod committer;
+mod archive;
+mod body;
 mod load;
 mod privileges;
 mod pull;
