@@ -141,6 +141,7 @@ pub fn run(arguments: &[&'static [u8]]) -> Result<(), Errno> {
         exit: None,
     };
     shim.supervise(argument(args::EXIT_FILE))?;
+    shim.farewell();
     let oom = oom_kills(argument(args::OOM_FILE)) > 0;
     // The code and the time are safe since the reaping; whether memory was the reason is known only now.
     if let Some((status, time)) = shim.exit {
@@ -338,6 +339,15 @@ impl Shim {
             }
         }
         Ok(true)
+    }
+
+    /// Closes the clients' connections. Input that nobody has read would turn into a connection reset for them: it is taken out.
+    fn farewell(&mut self) {
+        for client in &self.clients {
+            let _ = rustix::net::shutdown(&client.socket, rustix::net::Shutdown::Read);
+            while matches!(rustix::net::recv(&client.socket, &mut *self.input, RecvFlags::DONTWAIT), Ok((n, _)) if n > 0) {}
+        }
+        self.clients.clear();
     }
 
     fn drop_client(&mut self, index: usize) {
