@@ -166,6 +166,7 @@ impl Engine {
                 )));
             }
             start.ipc_of = Some(running("IPC", name)?);
+            start.ipc_run_dir = self.run_dir(&other.id);
         }
         let joined = match def.host.network_mode.strip_prefix("container:") {
             Some(name) => Some(Network::Join { pid: running("network", name)?, run_dir: self.run_dir(&self.containers.find(name)?) }),

@@ -22,12 +22,15 @@ pub fn shield() -> Result<()> {
         // the sealed copy: its file system is not read-only, but nothing can write to the file
         return Ok(());
     }
-    let args = std::env::args_os().map(|a| {
-        use std::os::unix::ffi::OsStringExt;
-        CString::new(a.into_vec())
-    });
-    let args: Vec<CString> = args.collect::<Result<_, _>>().map_err(|_| Error::invalid("an argument holds a zero byte"))?;
+    // std does not know the arguments: its start-up code has not run (src/main.rs).
+    let line = std::fs::read("/proc/self/cmdline").context(what)?;
+    let args: Vec<CString> = line.split_inclusive(|b| *b == 0).filter_map(|a| CString::new(a.strip_suffix(&[0]).unwrap_or(a)).ok()).collect();
     let mut env = sys::exec::environment();
+    if let Ok(path) = std::env::current_exe() {
+        // afterwards /proc/self/exe names no path that could be mounted (`--init` needs one)
+        use std::os::unix::ffi::OsStringExt;
+        env.extend(CString::new([b"PRTIQL_BINARY=".to_vec(), path.into_os_string().into_vec()].concat()));
+    }
     let program = match read_only() {
         Ok(fd) => fd,
         Err(e) => {

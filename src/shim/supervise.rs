@@ -44,7 +44,8 @@ pub mod fds {
 pub mod args {
     /// pid of the container's init.
     pub const PID: usize = 1;
-    /// Letters: t terminal, i standard input, o close it when its client goes, l log, r listen, d outputs are open.
+    /// Letters: t terminal, i standard input, o close it when its client goes, l log, r listen, d outputs are open, m shared
+    /// memory is mounted at `shm` in the run directory.
     pub const FLAGS: usize = 2;
     /// Name of the exit file in the run directory; empty for an exec.
     pub const EXIT_FILE: usize = 3;
@@ -145,6 +146,9 @@ pub fn run(arguments: &[&'static [u8]]) -> Result<(), Errno> {
         write_exit(argument(args::EXIT_FILE), status, time, oom);
         for path in arguments.iter().skip(args::CGROUPS) {
             remove_cgroup(path);
+        }
+        if flag(b'm') {
+            let _ = rustix::mount::unmount(c"/proc/self/fd/8/shm", rustix::mount::UnmountFlags::DETACH);
         }
         let record = Record { kind: wire::EXITED, flags: if oom { wire::OOM } else { 0 }, a: status as u32, b: 0, time };
         shim.tell(&record);

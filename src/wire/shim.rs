@@ -122,6 +122,8 @@ pub struct Start {
     pub pid_of: Option<u32>,
     /// pid of the container whose ipc namespace (and /dev/shm) is shared.
     pub ipc_of: Option<u32>,
+    /// Run directory of that container: its /dev/shm is shared.
+    pub ipc_run_dir: String,
     /// Where the cgroup goes: parent and name.
     pub cgroup: String,
     /// The log driver: json-file, local or none.
