@@ -232,7 +232,8 @@ pub fn load(args: &[String]) -> Result<Settings> {
         Value::Object(map) => map,
         _ => return Err(Error::invalid("daemon.json is not a JSON object")),
     };
-    let both: Vec<String> = flags.keys().filter(|k| merged.contains_key(*k) && !matches!(flags[*k], Value::Array(_))).cloned().collect();
+    let both: Vec<String> =
+        flags.keys().filter(|k| merged.contains_key(*k) && !matches!(flags[*k], Value::Array(_))).cloned().collect();
     if !both.is_empty() {
         let both = both.join(", ");
         return Err(Error::invalid(format!(
@@ -251,8 +252,11 @@ pub fn load(args: &[String]) -> Result<Settings> {
 }
 
 fn from_map(map: Map<String, Value>) -> Result<Settings> {
-    let unknown: Vec<&str> =
-        map.keys().map(String::as_str).filter(|k| *k != "proxies" && *k != "default-ulimits" && !FLAGS.iter().any(|f| f.2 == *k)).collect();
+    let unknown: Vec<&str> = map
+        .keys()
+        .map(String::as_str)
+        .filter(|k| *k != "proxies" && *k != "default-ulimits" && !FLAGS.iter().any(|f| f.2 == *k))
+        .collect();
     if !unknown.is_empty() {
         return Err(Error::invalid(format!(
             "the following directives don't match any configuration option: {}",
@@ -304,7 +308,9 @@ fn parse_flags(args: &[String]) -> Result<(Map<String, Value>, Option<String>)> 
             file = Some(value(inline)?);
             continue;
         }
-        let Some((_, _, key, takes)) = FLAGS.iter().find(|(long, short, ..)| name == *long || (!short.is_empty() && name == *short)) else {
+        let Some((_, _, key, takes)) =
+            FLAGS.iter().find(|(long, short, ..)| name == *long || (!short.is_empty() && name == *short))
+        else {
             return Err(Error::invalid(format!("unknown flag: {word}")));
         };
         let parsed = match takes {
@@ -315,7 +321,9 @@ fn parse_flags(args: &[String]) -> Result<(Map<String, Value>, Option<String>)> 
             },
             Takes::Number => {
                 let text = value(inline)?;
-                text.parse::<u32>().map(Value::from).map_err(|_| Error::invalid(format!("invalid argument \"{text}\" for --{name}")))?
+                text.parse::<u32>()
+                    .map(Value::from)
+                    .map_err(|_| Error::invalid(format!("invalid argument \"{text}\" for --{name}")))?
             }
             Takes::List | Takes::Text | Takes::Pairs => Value::String(value(inline)?),
         };
@@ -340,7 +348,8 @@ fn put(map: &mut Map<String, Value>, key: &str, takes: Takes, value: Value) -> R
         }
         Takes::Pairs => {
             let text = value.as_str().unwrap_or_default().to_string();
-            let (k, v) = text.split_once('=').ok_or_else(|| Error::invalid(format!("invalid log-opt '{text}': want key=value")))?;
+            let (k, v) =
+                text.split_once('=').ok_or_else(|| Error::invalid(format!("invalid log-opt '{text}': want key=value")))?;
             if let Value::Object(nested) = map.entry(key).or_insert_with(|| Value::Object(Map::new())) {
                 nested.insert(k.to_string(), v.into());
             }
@@ -364,7 +373,10 @@ mod tests {
 
     #[test]
     fn dockerds_flags_in_all_their_spellings() {
-        let s = flags("-H unix:///a -H fd:// --data-root=/d -D --iptables=false --log-opt max-size=1m --mtu 1400 --http-proxy http://p").unwrap();
+        let s = flags(
+            "-H unix:///a -H fd:// --data-root=/d -D --iptables=false --log-opt max-size=1m --mtu 1400 --http-proxy http://p",
+        )
+        .unwrap();
         assert_eq!((s.hosts.len(), s.data_root.as_str(), s.debug, s.iptables, s.mtu), (2, "/d", true, false, 1400));
         assert_eq!((s.log_opts["max-size"].as_str(), s.proxies.http_proxy.as_str()), ("1m", "http://p"));
         for bad in ["--nosuch", "-H", "extra", "--mtu x", "--storage-driver vfs", "--log-driver splunk"] {

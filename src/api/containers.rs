@@ -50,14 +50,29 @@ pub fn summary(engine: &Engine, c: &Container) -> Value {
 /// `GET /containers/json`.
 pub fn list(context: &mut Context<'_>, call: Call) -> Handled {
     const KNOWN: &[&str] = &[
-        "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name", "network", "publish", "since", "status", "volume",
+        "ancestor",
+        "before",
+        "exited",
+        "expose",
+        "health",
+        "id",
+        "is-task",
+        "isolation",
+        "label",
+        "name",
+        "network",
+        "publish",
+        "since",
+        "status",
+        "volume",
     ];
     let engine = &mut *context.engine;
     let filters = filters::parse(call.request.param("filters"), KNOWN)?;
     check(engine, &filters)?;
     let limit = call.integer("limit")?.filter(|n| *n > 0);
     let all = call.request.flag("all") || limit.is_some() || ["status", "exited"].iter().any(|f| filters.contains_key(*f));
-    let mut found: Vec<&Container> = engine.containers.all().filter(|c| all || c.is_running() || c.state.status == Status::Restarting).collect();
+    let mut found: Vec<&Container> =
+        engine.containers.all().filter(|c| all || c.is_running() || c.state.status == Status::Restarting).collect();
     found.sort_by_key(|c| std::cmp::Reverse(c.def.created));
     let wanted: Vec<&Container> =
         found.into_iter().filter(|c| wants(engine, &filters, c)).take(limit.map_or(usize::MAX, |n| n as usize)).collect();

@@ -41,7 +41,9 @@ pub fn start(context: &mut Context<'_>, call: Call) -> Handled {
     }
     let tty = request.tty;
     let mut flags = if tty { 0 } else { shim::FRAMED };
-    for (wanted, flag) in [(request.attach_stdin, shim::STDIN), (request.attach_stdout, shim::STDOUT), (request.attach_stderr, shim::STDERR)] {
+    for (wanted, flag) in
+        [(request.attach_stdin, shim::STDIN), (request.attach_stdout, shim::STDOUT), (request.attach_stderr, shim::STDERR)]
+    {
         if wanted {
             flags |= flag;
         }

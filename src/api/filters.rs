@@ -46,7 +46,8 @@ pub fn labels(filters: &Filters, labels: &Labels) -> bool {
         Some((k, v)) => labels.get(k).is_some_and(|have| have == v),
         None => labels.contains_key(wanted),
     };
-    filters.get("label").is_none_or(|all| all.iter().all(|l| has(l))) && filters.get("label!").is_none_or(|none| !none.iter().any(|l| has(l)))
+    filters.get("label").is_none_or(|all| all.iter().all(|l| has(l)))
+        && filters.get("label!").is_none_or(|none| !none.iter().any(|l| has(l)))
 }
 
 /// Docker matches names by regular expression; here `^` and `$` anchor, `.*` and `*` stand for anything, the rest is itself.
@@ -117,10 +118,18 @@ mod tests {
 
     #[test]
     fn names_and_references() {
-        for (pattern, name, want) in [("^/web$", "/web", true), ("^/web$", "/web2", false), ("eb", "/web", true), ("^/w.*b$", "/web", true), ("x", "/web", false)] {
+        for (pattern, name, want) in [
+            ("^/web$", "/web", true),
+            ("^/web$", "/web2", false),
+            ("eb", "/web", true),
+            ("^/w.*b$", "/web", true),
+            ("x", "/web", false),
+        ] {
             assert_eq!(name_matches(pattern, name), want, "{pattern} {name}");
         }
-        for (pattern, text, want) in [("busy*", "busybox", true), ("a/*", "a/b/c", false), ("*:1", "x:1", true), ("b?x", "box", true), ("", "x", false)] {
+        for (pattern, text, want) in
+            [("busy*", "busybox", true), ("a/*", "a/b/c", false), ("*:1", "x:1", true), ("b?x", "box", true), ("", "x", false)]
+        {
             assert_eq!(glob(pattern, text), want, "{pattern} {text}");
         }
     }

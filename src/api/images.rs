@@ -17,7 +17,9 @@ pub fn summary(engine: &Engine, image: &Image, shared: bool) -> Value {
     let users = engine.containers.all().filter(|c| c.image == image.id).count();
     let labels = image.parsed().config.map(|c| c.labels).filter(|l| !l.is_empty());
     let shared_size: i64 = match shared {
-        true => image.layers.iter().zip(&image.sizes).filter(|(l, _)| engine.images.layer_users(l) > 1).map(|(_, s)| *s as i64).sum(),
+        true => {
+            image.layers.iter().zip(&image.sizes).filter(|(l, _)| engine.images.layer_users(l) > 1).map(|(_, s)| *s as i64).sum()
+        }
         false => -1,
     };
     json!({
@@ -44,7 +46,12 @@ pub fn list(context: &mut Context<'_>, call: Call) -> Handled {
             let mut entry = summary(engine, image, call.request.flag("shared-size"));
             if let Some(patterns) = filters.get("reference") {
                 let keep = |list: &Value| -> Vec<Value> {
-                    list.as_array().into_iter().flatten().filter(|n| patterns.iter().any(|p| n.as_str().is_some_and(|n| reference_fits(p, n)))).cloned().collect()
+                    list.as_array()
+                        .into_iter()
+                        .flatten()
+                        .filter(|n| patterns.iter().any(|p| n.as_str().is_some_and(|n| reference_fits(p, n))))
+                        .cloned()
+                        .collect()
                 };
                 entry["RepoTags"] = json!(keep(&entry["RepoTags"]));
                 entry["RepoDigests"] = json!(keep(&entry["RepoDigests"]));
@@ -61,7 +68,9 @@ fn reference_fits(pattern: &str, name: &str) -> bool {
     let cut = without_digest.rfind(':').filter(|at| !without_digest[*at..].contains('/')).unwrap_or(without_digest.len());
     let repository = &without_digest[..cut];
     [name, without_digest, repository].iter().any(|n| filters::glob(pattern, n))
-        || repository.rsplit('/').next().is_some_and(|_| Reference::parse(pattern).is_ok_and(|r| r.familiar() == name || r.with_default_tag().familiar() == name))
+        || repository.rsplit('/').next().is_some_and(|_| {
+            Reference::parse(pattern).is_ok_and(|r| r.familiar() == name || r.with_default_tag().familiar() == name)
+        })
 }
 
 fn wants(engine: &Engine, filters: &Filters, until: Option<Time>, image: &Image) -> bool {
@@ -121,7 +130,9 @@ pub fn history(context: &mut Context<'_>, call: Call) -> Handled {
         })
         .collect();
     // Images without a history still have layers to show.
-    all.extend(sizes.map(|size| json!({"Id": "<missing>", "Created": 0, "CreatedBy": "", "Tags": null, "Size": size, "Comment": ""})));
+    all.extend(
+        sizes.map(|size| json!({"Id": "<missing>", "Created": 0, "CreatedBy": "", "Tags": null, "Size": size, "Comment": ""})),
+    );
     all.reverse();
     if let Some(newest) = all.first_mut() {
         let (tags, _) = context.engine.images.names(image.id);

@@ -70,7 +70,8 @@ pub fn describe(engine: &Engine, c: &Container) -> Value {
     let run_dir = engine.run_dir(&c.id);
     let dir = format!("{}/containers/{}", engine.root.path().display(), c.id);
     let lower: Vec<String> = c.def.layers.iter().rev().map(|l| layer_dir(engine, l)).collect();
-    let log_path = if c.def.host.log_config.r#type == "none" { String::new() } else { format!("{dir}/log/{}", crate::logs::CURRENT) };
+    let log_path =
+        if c.def.host.log_config.r#type == "none" { String::new() } else { format!("{dir}/log/{}", crate::logs::CURRENT) };
     let generated = |name: &str| if s.started.0 != 0 { format!("{run_dir}/{name}") } else { String::new() };
     let execs: Vec<&String> = engine.execs.iter().filter(|(_, e)| e.container == c.id && e.running).map(|(id, _)| id).collect();
     json!({

@@ -76,7 +76,9 @@ pub fn wait(context: &mut Context<'_>, call: Call) -> Handled {
 
 /// Rows and columns of a resize.
 pub fn size(call: &Call) -> Result<(u32, u32)> {
-    let one = |name: &str| call.integer(name)?.filter(|n| (0..=65535).contains(n)).ok_or_else(|| Error::invalid(format!("invalid {name}")));
+    let one = |name: &str| {
+        call.integer(name)?.filter(|n| (0..=65535).contains(n)).ok_or_else(|| Error::invalid(format!("invalid {name}")))
+    };
     Ok((one("h")? as u32, one("w")? as u32))
 }
 

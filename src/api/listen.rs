@@ -37,11 +37,15 @@ impl Listeners {
             } else if host.starts_with("fd://") {
                 let passed = passed_sockets();
                 if passed.is_empty() {
-                    return Err(Error::invalid("no sockets found via socket activation: make sure the service was started by systemd"));
+                    return Err(Error::invalid(
+                        "no sockets found via socket activation: make sure the service was started by systemd",
+                    ));
                 }
                 all.extend(passed.into_iter().map(|fd| Listener { fd, name: host.clone(), path: None }));
             } else if host.starts_with("tcp://") {
-                return Err(Error::unsupported(format!("{host}: TCP needs mutual TLS, which is not part of this version: use unix:// or fd://")));
+                return Err(Error::unsupported(format!(
+                    "{host}: TCP needs mutual TLS, which is not part of this version: use unix:// or fd://"
+                )));
             } else {
                 return Err(Error::invalid(format!("invalid bind address '{host}': use unix:///path or fd://")));
             }
@@ -132,7 +136,9 @@ pub fn check_pidfile(path: &str) -> Result<()> {
     let own = rustix::process::getpid().as_raw_nonzero().get();
     let name = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     if pid != own && name.contains("prtiql") && name.contains("daemon") {
-        return Err(Error::conflict(format!("pid file {path} says that process {pid} is a daemon already: stop it, or use another --pidfile")));
+        return Err(Error::conflict(format!(
+            "pid file {path} says that process {pid} is a daemon already: stop it, or use another --pidfile"
+        )));
     }
     Ok(())
 }

@@ -65,7 +65,8 @@ pub struct Daemon {
 impl Daemon {
     fn start(settings: config::Settings, args: Vec<String>) -> Result<Daemon> {
         signals::ignore_pipe();
-        std::fs::create_dir_all(format!("{}/containers", settings.exec_root)).context(|| format!("exec root {}", settings.exec_root))?;
+        std::fs::create_dir_all(format!("{}/containers", settings.exec_root))
+            .context(|| format!("exec root {}", settings.exec_root))?;
         listen::check_pidfile(&settings.pidfile)?;
         let listeners = listen::Listeners::open(&settings)?;
         let engine = Engine::new(settings)?;

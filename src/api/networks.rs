@@ -10,7 +10,11 @@ use serde_json::{Map, Value, json};
 
 fn describe(engine: &Engine, network: &Network, with_containers: bool) -> Value {
     let bridge = network.name == "bridge";
-    let config = if bridge { json!([{"Subnet": engine.networks.subnet(), "Gateway": engine.networks.gateway.to_string()}]) } else { Value::Null };
+    let config = if bridge {
+        json!([{"Subnet": engine.networks.subnet(), "Gateway": engine.networks.gateway.to_string()}])
+    } else {
+        Value::Null
+    };
     let options = match bridge {
         true => json!({
             "com.docker.network.bridge.default_bridge": "true", "com.docker.network.bridge.enable_icc": "true",
@@ -24,7 +28,8 @@ fn describe(engine: &Engine, network: &Network, with_containers: bool) -> Value 
     if with_containers {
         for c in engine.containers.all().filter(|c| c.is_running()) {
             if let Some(e) = c.endpoints.get(network.name) {
-                let address = if e.ip_address.is_empty() { String::new() } else { format!("{}/{}", e.ip_address, e.ip_prefix_len) };
+                let address =
+                    if e.ip_address.is_empty() { String::new() } else { format!("{}/{}", e.ip_address, e.ip_prefix_len) };
                 let entry = json!({"Name": c.def.name, "EndpointID": e.endpoint_id, "MacAddress": e.mac_address, "IPv4Address": address, "IPv6Address": ""});
                 containers.insert(c.id.clone(), entry);
             }
@@ -40,7 +45,8 @@ fn describe(engine: &Engine, network: &Network, with_containers: bool) -> Value 
 /// `GET /networks`.
 pub fn list(context: &mut Context<'_>, call: Call) -> Handled {
     let engine = &*context.engine;
-    let filters = filters::parse(call.request.param("filters"), &["dangling", "driver", "id", "label", "label!", "name", "scope", "type"])?;
+    let filters =
+        filters::parse(call.request.param("filters"), &["dangling", "driver", "id", "label", "label!", "name", "scope", "type"])?;
     let wanted = |n: &&Network| {
         filters::any(&filters, "name", |v| filters::name_matches(v, n.name))
             && filters::any(&filters, "id", |v| n.id.starts_with(v))
@@ -57,13 +63,16 @@ pub fn list(context: &mut Context<'_>, call: Call) -> Handled {
 /// `GET /networks/{id}`.
 pub fn inspect(context: &mut Context<'_>, call: Call) -> Handled {
     let engine = &*context.engine;
-    let network = engine.networks.find(call.name()).ok_or_else(|| Error::not_found(format!("network {} not found", call.name())))?;
+    let network =
+        engine.networks.find(call.name()).ok_or_else(|| Error::not_found(format!("network {} not found", call.name())))?;
     ok(&describe(engine, network, true))
 }
 
 /// `POST /networks/create`.
 pub fn create(_: &mut Context<'_>, _: Call) -> Handled {
-    Err(Error::unsupported("user-defined networks are not part of this version of the engine yet: use the default bridge, host or none"))
+    Err(Error::unsupported(
+        "user-defined networks are not part of this version of the engine yet: use the default bridge, host or none",
+    ))
 }
 
 /// `POST /networks/{id}/connect` and `/disconnect`.

@@ -109,7 +109,12 @@ impl Conns {
     }
 
     /// Reads what is there. `Ok(Some)` is a complete request; `Err` means the connection is over.
-    pub fn readable(&mut self, id: ConnId, reactor: &mut Reactor, streams: &dyn Fn(&Request) -> bool) -> Result<Option<Ready>, ()> {
+    pub fn readable(
+        &mut self,
+        id: ConnId,
+        reactor: &mut Reactor,
+        streams: &dyn Fn(&Request) -> bool,
+    ) -> Result<Option<Ready>, ()> {
         let Some(conn) = self.all.get_mut(&id) else { return Err(()) };
         if matches!(conn.state, State::Head | State::Body { .. }) {
             match rustix::net::recv(&conn.fd, &mut *self.buffer, RecvFlags::DONTWAIT) {
@@ -123,7 +128,12 @@ impl Conns {
     }
 
     /// Goes on with what has been read.
-    pub fn advance(&mut self, id: ConnId, reactor: &mut Reactor, streams: &dyn Fn(&Request) -> bool) -> Result<Option<Ready>, ()> {
+    pub fn advance(
+        &mut self,
+        id: ConnId,
+        reactor: &mut Reactor,
+        streams: &dyn Fn(&Request) -> bool,
+    ) -> Result<Option<Ready>, ()> {
         let Some(conn) = self.all.get_mut(&id) else { return Err(()) };
         if matches!(conn.state, State::Head) {
             if conn.input.is_empty() {
@@ -156,7 +166,9 @@ impl Conns {
         }
         let State::Body { request, chunked, body } = &mut conn.state else { return Ok(None) };
         let (complete, bad) = match request.body {
-            Body::Length(n) if n > MAX_BODY as u64 => (false, Some((413, format!("request body of {n} bytes exceeds {MAX_BODY}")))),
+            Body::Length(n) if n > MAX_BODY as u64 => {
+                (false, Some((413, format!("request body of {n} bytes exceeds {MAX_BODY}"))))
+            }
             Body::Length(n) => {
                 let take = (n as usize - body.len()).min(conn.input.len());
                 body.extend(conn.input.drain(..take));

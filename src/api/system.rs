@@ -2,12 +2,12 @@
 
 use crate::api::filters;
 use crate::api::routes::{Call, Context, Handled};
-use crate::wire::http::API_VERSION;
 use crate::base::time::Time;
 use crate::base::{Error, Result};
 use crate::engine::Reply;
 use crate::engine::container::Status;
 use crate::engine::jobs::{Purpose, UsageFor};
+use crate::wire::http::API_VERSION;
 use crate::wire::worker::Job as Task;
 use serde_json::{Value, json};
 
@@ -18,7 +18,12 @@ pub fn ok(value: &Value) -> Handled {
 
 /// `GET /_ping`.
 pub fn ping(context: &mut Context<'_>, call: Call) -> Handled {
-    let headers = [("Builder-Version", "1"), ("Cache-Control", "no-cache, no-store, must-revalidate"), ("Pragma", "no-cache"), ("Swarm", "inactive")];
+    let headers = [
+        ("Builder-Version", "1"),
+        ("Cache-Control", "no-cache, no-store, must-revalidate"),
+        ("Pragma", "no-cache"),
+        ("Swarm", "inactive"),
+    ];
     context.conns.whole_with(call.conn, 200, "text/plain; charset=utf-8", &headers, b"OK");
     Ok(None)
 }
@@ -57,7 +62,8 @@ pub fn info(context: &mut Context<'_>, call: Call) -> Handled {
     for name in e.settings.insecure_registries.iter().filter(|r| !r.contains('/')) {
         index[name] = json!({"Name": name, "Mirrors": [], "Secure": false, "Official": false});
     }
-    let cidrs: Vec<&str> = e.settings.insecure_registries.iter().filter(|r| r.contains('/')).map(String::as_str).chain(["127.0.0.0/8"]).collect();
+    let cidrs: Vec<&str> =
+        e.settings.insecure_registries.iter().filter(|r| r.contains('/')).map(String::as_str).chain(["127.0.0.0/8"]).collect();
     let warnings: Vec<&str> = Vec::new();
     let mut info = json!({
         "ID": e.host.id, "Containers": total, "ContainersRunning": running, "ContainersPaused": paused,
@@ -92,7 +98,22 @@ pub fn info(context: &mut Context<'_>, call: Call) -> Handled {
 
 /// `GET /events`.
 pub fn events(context: &mut Context<'_>, call: Call) -> Handled {
-    const KNOWN: &[&str] = &["config", "container", "daemon", "event", "image", "label", "network", "node", "plugin", "scope", "secret", "service", "type", "volume"];
+    const KNOWN: &[&str] = &[
+        "config",
+        "container",
+        "daemon",
+        "event",
+        "image",
+        "label",
+        "network",
+        "node",
+        "plugin",
+        "scope",
+        "secret",
+        "service",
+        "type",
+        "volume",
+    ];
     let filters = filters::parse(call.request.param("filters"), KNOWN)?;
     let time = |name: &str| -> Result<i64> {
         match call.request.param(name).filter(|v| !v.is_empty()) {
@@ -127,7 +148,8 @@ pub fn df(context: &mut Context<'_>, call: Call) -> Handled {
         layers.extend(image.layers.iter().copied().zip(image.sizes.iter().copied()));
     }
     let containers: Vec<String> = engine.containers.ids();
-    let list: Vec<Value> = containers.iter().filter_map(|id| Some(super::containers::summary(engine, engine.containers.get(id)?))).collect();
+    let list: Vec<Value> =
+        containers.iter().filter_map(|id| Some(super::containers::summary(engine, engine.containers.get(id)?))).collect();
     let volumes: Vec<String> = engine.volumes.by_name.keys().cloned().collect();
     let described: Vec<Value> = engine.volumes.by_name.values().map(|v| super::volumes::describe(engine, v)).collect();
     let total: u64 = layers.values().sum();

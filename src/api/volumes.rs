@@ -49,7 +49,11 @@ pub fn create(context: &mut Context<'_>, call: Call) -> Handled {
         return Err(Error::not_found(format!("create {}: plugin \"{driver}\" not found", body.name.unwrap_or_default())));
     }
     let engine = &mut *context.engine;
-    let volume = engine.make_volume(&body.name.unwrap_or_default(), body.labels.unwrap_or_default(), body.driver_opts.unwrap_or_default())?;
+    let volume = engine.make_volume(
+        &body.name.unwrap_or_default(),
+        body.labels.unwrap_or_default(),
+        body.driver_opts.unwrap_or_default(),
+    )?;
     let text = describe(engine, &volume).to_string();
     engine.answer_durably(call.conn, Reply::Json(201, text.into_bytes()));
     Ok(None)
@@ -58,7 +62,11 @@ pub fn create(context: &mut Context<'_>, call: Call) -> Handled {
 /// `GET /volumes/{name}`.
 pub fn inspect(context: &mut Context<'_>, call: Call) -> Handled {
     let engine = &*context.engine;
-    let volume = engine.volumes.by_name.get(call.name()).ok_or_else(|| Error::not_found(format!("get {}: no such volume", call.name())))?;
+    let volume = engine
+        .volumes
+        .by_name
+        .get(call.name())
+        .ok_or_else(|| Error::not_found(format!("get {}: no such volume", call.name())))?;
     ok(&describe(engine, volume))
 }
 

@@ -13,8 +13,12 @@ impl Engine {
         let c = self.containers.get(id).ok_or_else(|| Error::not_found(format!("No such container: {id}")))?;
         match c.state.status {
             Status::Paused => Err(Error::conflict(format!("container {id} is paused, unpause the container before attach"))),
-            Status::Restarting => Err(Error::conflict(format!("container {id} is restarting, wait until the container is running"))),
-            _ if c.pending.len() >= WAITING => Err(Error::unavailable(format!("{WAITING} clients wait for container {id} already"))),
+            Status::Restarting => {
+                Err(Error::conflict(format!("container {id} is restarting, wait until the container is running")))
+            }
+            _ if c.pending.len() >= WAITING => {
+                Err(Error::unavailable(format!("{WAITING} clients wait for container {id} already")))
+            }
             _ => Ok(()),
         }
     }

@@ -226,7 +226,8 @@ mod tests {
     #[test]
     fn the_request_wins_over_the_image() {
         let words = |text: &str| Some(text.split(' ').map(String::from).collect::<Vec<_>>());
-        let image = Config { cmd: words("sh"), entrypoint: words("/entry"), env: words("PATH=/bin A=image"), ..Config::default() };
+        let image =
+            Config { cmd: words("sh"), entrypoint: words("/entry"), env: words("PATH=/bin A=image"), ..Config::default() };
         let mut own = Config { env: words("A=own"), ..Config::default() };
         merge(&mut own, Some(&image));
         assert_eq!((own.cmd, own.entrypoint, own.env), (words("sh"), words("/entry"), words("A=own PATH=/bin")));

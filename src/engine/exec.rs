@@ -58,7 +58,10 @@ impl Engine {
             return Err(Error::invalid("no exec command specified"));
         }
         if !request.working_dir.is_empty() && !request.working_dir.starts_with('/') {
-            return Err(Error::invalid(format!("the working directory '{}' is invalid, it needs to be an absolute path", request.working_dir)));
+            return Err(Error::invalid(format!(
+                "the working directory '{}' is invalid, it needs to be an absolute path",
+                request.working_dir
+            )));
         }
         let exec = id::random();
         let line = request.cmd.iter().flatten().cloned().collect::<Vec<_>>().join(" ");
@@ -98,7 +101,13 @@ impl Engine {
     }
 
     /// Starts it: with a client's connection, or detached and answered by `conn`.
-    pub fn exec_start(&mut self, exec: &str, attach: Option<PendingAttach>, conn: Option<ConnId>, size: Option<[u32; 2]>) -> Result<()> {
+    pub fn exec_start(
+        &mut self,
+        exec: &str,
+        attach: Option<PendingAttach>,
+        conn: Option<ConnId>,
+        size: Option<[u32; 2]>,
+    ) -> Result<()> {
         let e = self.exec_check(exec)?;
         let (container, request) = (e.container.clone(), e.request.clone());
         let c = self.containers.get(&container).ok_or_else(|| Error::not_found(format!("No such container: {container}")))?;

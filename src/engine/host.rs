@@ -34,7 +34,9 @@ impl Host {
     /// Looks.
     pub fn probe(root: &store::Root) -> Host {
         let uname = rustix::system::uname();
-        let release = std::fs::read_to_string("/etc/os-release").or_else(|_| std::fs::read_to_string("/usr/lib/os-release")).unwrap_or_default();
+        let release = std::fs::read_to_string("/etc/os-release")
+            .or_else(|_| std::fs::read_to_string("/usr/lib/os-release"))
+            .unwrap_or_default();
         let field = |name: &str| -> String {
             let line = release.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix('='));
             line.unwrap_or_default().trim_matches(['"', '\'']).to_string()

@@ -179,10 +179,14 @@ impl Engine {
         } else {
             let reference = Reference::parse_tagged(name)?;
             let last_tag = tags.len() <= 1 || reference.digest().is_some() && tags.is_empty();
-            if last_tag && !force && let Some(user) = self.container_of_image(id) {
+            if last_tag
+                && !force
+                && let Some(user) = self.container_of_image(id)
+            {
                 return Err(Error::conflict(format!(
                     "conflict: unable to remove repository reference \"{}\" (must force) - container {} is using its referenced image {short}",
-                    name, &user[..12]
+                    name,
+                    &user[..12]
                 )));
             }
             if !last_tag {
@@ -265,7 +269,8 @@ impl Engine {
                 image.layers.iter().zip(&image.sizes).filter(|(l, _)| self.images.layer_users(l) == 1).map(|(_, s)| s).sum()
             };
             freed += self.images.by_id.get(&id).map_or(0, own);
-            let references: Vec<Reference> = self.images.tags.iter().filter(|(_, to)| **to == id).map(|(r, _)| r.clone()).collect();
+            let references: Vec<Reference> =
+                self.images.tags.iter().filter(|(_, to)| **to == id).map(|(r, _)| r.clone()).collect();
             for reference in references {
                 self.untag(&reference, id, &mut out);
             }

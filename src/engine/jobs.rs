@@ -89,7 +89,8 @@ impl Engine {
         rustix::io::ioctl_fionbio(&ours, true)?;
         let child = spawn::child("prtiql-worker", &[], theirs)?;
         self.reactor.add(&ours, token(kind::JOB, number), Interest::Read)?;
-        let job = Job { socket: ours, pid: child.id(), purpose, listeners, pinned: Vec::new(), finished: false, usage: Vec::new() };
+        let job =
+            Job { socket: ours, pid: child.id(), purpose, listeners, pinned: Vec::new(), finished: false, usage: Vec::new() };
         self.jobs.insert(number, job);
         Ok(number)
     }

@@ -169,7 +169,9 @@ impl Engine {
             start.ipc_run_dir = self.run_dir(&other.id);
         }
         let joined = match def.host.network_mode.strip_prefix("container:") {
-            Some(name) => Some(Network::Join { pid: running("network", name)?, run_dir: self.run_dir(&self.containers.find(name)?) }),
+            Some(name) => {
+                Some(Network::Join { pid: running("network", name)?, run_dir: self.run_dir(&self.containers.find(name)?) })
+            }
             None => None,
         };
         start.network = match joined {
@@ -252,7 +254,15 @@ impl Engine {
         let Some(c) = self.containers.get_mut(id) else { return };
         let waiting = c.starting.take().unwrap_or_default();
         let again = waiting.is_empty();
-        c.state = State { status: Status::Running, pid, started: time, exit_code: 0, error: String::new(), oom_killed: false, ..c.state.clone() };
+        c.state = State {
+            status: Status::Running,
+            pid,
+            started: time,
+            exit_code: 0,
+            error: String::new(),
+            oom_killed: false,
+            ..c.state.clone()
+        };
         c.state.finished = if c.state.finished.0 == 0 { Time(0) } else { c.state.finished };
         let stopped_meanwhile = !c.stops.is_empty();
         self.save_run_state(id);
@@ -260,7 +270,8 @@ impl Engine {
             self.save_state(id);
         }
         for network in self.containers.get(id).map(|c| c.endpoints.clone()).unwrap_or_default() {
-            let attributes = vec![("container".into(), id.to_string()), ("name".into(), network.0.clone()), ("type".into(), network.0)];
+            let attributes =
+                vec![("container".into(), id.to_string()), ("name".into(), network.0.clone()), ("type".into(), network.0)];
             self.emit("network", "connect", &network.1.network_id, attributes);
         }
         self.emit_container("start", id, &[]);
@@ -579,7 +590,8 @@ fn wants_restart(c: &crate::engine::container::Container) -> bool {
         && match policy.name.as_str() {
             "always" | "unless-stopped" => true,
             "on-failure" => {
-                c.state.exit_code != 0 && (policy.maximum_retry_count == 0 || i64::from(c.state.restarts) < policy.maximum_retry_count)
+                c.state.exit_code != 0
+                    && (policy.maximum_retry_count == 0 || i64::from(c.state.restarts) < policy.maximum_retry_count)
             }
             _ => false,
         }
@@ -596,7 +608,9 @@ mod tests {
 
     #[test]
     fn signals_in_all_spellings() {
-        for (text, want) in [("KILL", 9), ("SIGTERM", 15), ("sighup", 1), ("9", 9), ("RTMIN+1", 35), ("SIGRTMAX-1", 63), ("64", 64)] {
+        for (text, want) in
+            [("KILL", 9), ("SIGTERM", 15), ("sighup", 1), ("9", 9), ("RTMIN+1", 35), ("SIGRTMAX-1", 63), ("64", 64)]
+        {
             assert_eq!(signal_number(text).unwrap(), want, "{text}");
         }
         for bad in ["", "0", "65", "NOSUCH", "RTMIN+40", "-1"] {

@@ -180,7 +180,11 @@ fn check_policy(host: &HostConfig) -> Result<()> {
             return Err(Error::invalid("invalid restart policy: maximum retry count cannot be negative"));
         }
         "on-failure" => {}
-        other => return Err(Error::invalid(format!("invalid restart policy: unknown policy '{other}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"))),
+        other => {
+            return Err(Error::invalid(format!(
+                "invalid restart policy: unknown policy '{other}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+            )));
+        }
     }
     if host.auto_remove && !matches!(policy.name.as_str(), "" | "no") {
         return Err(Error::invalid("can't create 'AutoRemove' container with restart policy"));

@@ -23,7 +23,9 @@ fn parse_bind(spec: &str) -> Result<Bind<'_>> {
         _ => return Err(bad()),
     };
     if !target.starts_with('/') {
-        return Err(bad().context(format!("invalid mount config for type \"bind\": invalid mount path: '{target}' mount path must be absolute")));
+        return Err(bad().context(format!(
+            "invalid mount config for type \"bind\": invalid mount path: '{target}' mount path must be absolute"
+        )));
     }
     if normal(target) == "/" {
         return Err(Error::invalid(format!("invalid volume specification: '{spec}': destination can't be '/'")));
@@ -31,7 +33,9 @@ fn parse_bind(spec: &str) -> Result<Bind<'_>> {
     let options: Vec<&str> = mode.split(',').filter(|o| !o.is_empty()).collect();
     let known = ["ro", "rw", "z", "Z", "nocopy", "copy", "consistent", "cached", "delegated"];
     let propagation = ["shared", "rshared", "slave", "rslave", "private", "rprivate"];
-    if options.iter().any(|o| !known.contains(o) && !propagation.contains(o)) || (options.contains(&"ro") && options.contains(&"rw")) {
+    if options.iter().any(|o| !known.contains(o) && !propagation.contains(o))
+        || (options.contains(&"ro") && options.contains(&"rw"))
+    {
         return Err(Error::invalid(format!("invalid mode: {mode}")));
     }
     Ok(Bind { source, target, options })
@@ -123,7 +127,10 @@ impl Engine {
                 let propagation = if options.propagation.is_empty() { "rprivate".to_string() } else { options.propagation };
                 let source = normal(&mount.source);
                 let rw = !mount.read_only;
-                self.place(def, MountPoint { r#type: "bind".into(), source, destination: target, rw, propagation, ..MountPoint::default() })
+                self.place(
+                    def,
+                    MountPoint { r#type: "bind".into(), source, destination: target, rw, propagation, ..MountPoint::default() },
+                )
             }
             "volume" => {
                 let options = mount.volume_options.clone().unwrap_or_default();

@@ -64,7 +64,8 @@ impl Networks {
             }
             (first, last) = (a, b);
         }
-        let id = |name: &str| crate::base::id::hex(&Sha256::digest(format!("{name} {} {}", settings.data_root, settings.exec_root)));
+        let id =
+            |name: &str| crate::base::id::hex(&Sha256::digest(format!("{name} {} {}", settings.data_root, settings.exec_root)));
         let network = |name, driver| Network { id: id(name), name, driver };
         let with_bridge = settings.bridge != "none";
         let mut all = vec![network("host", "host"), network("none", "null")];

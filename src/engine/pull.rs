@@ -71,7 +71,8 @@ impl Engine {
         }
         // Clients with different credentials must not see each other's images: they do not join.
         let who = auth.as_ref().map(|a| format!("{}\0{}\0{}\0{}", a.username, a.password, a.identity_token, a.registry_token));
-        let key = crate::image::Digest::of(format!("{reference} {all_tags} {platform} {}", who.unwrap_or_default()).as_bytes()).hex();
+        let key =
+            crate::image::Digest::of(format!("{reference} {all_tags} {platform} {}", who.unwrap_or_default()).as_bytes()).hex();
         let running = self.jobs.values_mut().find(|j| j.purpose == Purpose::Pull { key: key.clone() } && !j.listeners.is_empty());
         match running {
             Some(job) => job.listeners.push(conn),
@@ -87,7 +88,14 @@ impl Engine {
     }
 
     /// `POST /images/load`: the worker reads the archive from the connection.
-    pub fn load(&mut self, conn: ConnId, socket: impl AsFd, prefix: Vec<u8>, body: crate::wire::http::Body, quiet: bool) -> Result<()> {
+    pub fn load(
+        &mut self,
+        conn: ConnId,
+        socket: impl AsFd,
+        prefix: Vec<u8>,
+        body: crate::wire::http::Body,
+        quiet: bool,
+    ) -> Result<()> {
         let (length, chunked) = match body {
             crate::wire::http::Body::Length(n) => (Some(n), false),
             crate::wire::http::Body::Chunked => (None, true),
@@ -115,6 +123,9 @@ mod tests {
         assert_eq!(v["progressDetail"], json!({"current": 500, "total": 1000}));
         assert_eq!(v["progress"], format!("[{}>{}]     500B/1kB", "=".repeat(25), " ".repeat(24)));
         let p = Progress { status: "Pull complete".into(), id: "x".into(), ..Progress::default() };
-        assert_eq!(String::from_utf8(progress_line(&p)).unwrap(), "{\"id\":\"x\",\"progressDetail\":{},\"status\":\"Pull complete\"}\r\n");
+        assert_eq!(
+            String::from_utf8(progress_line(&p)).unwrap(),
+            "{\"id\":\"x\",\"progressDetail\":{},\"status\":\"Pull complete\"}\r\n"
+        );
     }
 }

@@ -17,9 +17,7 @@ impl Engine {
         if active && !force {
             let state = c.state.status;
             return Err(Error::conflict(match state {
-                Status::Paused => format!(
-                    "cannot remove container \"/{name}\": container is paused and must be unpaused first"
-                ),
+                Status::Paused => format!("cannot remove container \"/{name}\": container is paused and must be unpaused first"),
                 _ => format!(
                     "cannot remove container \"/{name}\": container is {}: stop the container before removing or force remove",
                     if state == Status::Restarting { "restarting" } else { "running" }
@@ -76,7 +74,8 @@ impl Engine {
 
     /// `POST /containers/prune`: removes what has ended (or never ran) and is wanted.
     pub fn prune_containers(&mut self, wanted: &dyn Fn(&Container) -> bool) -> Vec<String> {
-        let idle = |c: &&Container| matches!(c.state.status, Status::Created | Status::Exited | Status::Dead) && c.starting.is_none();
+        let idle =
+            |c: &&Container| matches!(c.state.status, Status::Created | Status::Exited | Status::Dead) && c.starting.is_none();
         let ids: Vec<String> = self.containers.all().filter(idle).filter(|c| wanted(c)).map(|c| c.id.clone()).collect();
         for id in &ids {
             self.remove_now(id, false);

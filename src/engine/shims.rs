@@ -137,7 +137,13 @@ impl Engine {
                 self.kill_leftovers(&id);
                 let never_ran = self.containers.get(&id).is_some_and(|c| c.state.pid == 0);
                 match never_ran {
-                    true => self.start_failed(&id, Vec::new(), Kind::Internal, "the process that starts the container was killed", 128),
+                    true => self.start_failed(
+                        &id,
+                        Vec::new(),
+                        Kind::Internal,
+                        "the process that starts the container was killed",
+                        128,
+                    ),
                     false => self.ended(&id, libc::SIGKILL, false, Time::now()),
                 }
             }

@@ -86,7 +86,13 @@ fn cell(p: &Process, column: &str) -> String {
     let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime).tv_sec as u64;
     let age = boot.saturating_sub(p.start / HZ);
     match column {
-        "user" | "euser" => if p.uid == 0 { "root".into() } else { p.uid.to_string() },
+        "user" | "euser" => {
+            if p.uid == 0 {
+                "root".into()
+            } else {
+                p.uid.to_string()
+            }
+        }
         "uid" => p.uid.to_string(),
         "pid" => p.pid.to_string(),
         "ppid" => p.ppid.to_string(),

@@ -61,7 +61,11 @@ impl Engine {
 
     /// Containers that mount it.
     pub fn volume_users(&self, name: &str) -> Vec<String> {
-        self.containers.all().filter(|c| c.def.mounts.iter().any(|m| m.r#type == "volume" && m.name == name)).map(|c| c.id.clone()).collect()
+        self.containers
+            .all()
+            .filter(|c| c.def.mounts.iter().any(|m| m.r#type == "volume" && m.name == name))
+            .map(|c| c.id.clone())
+            .collect()
     }
 
     /// `DELETE /volumes/{name}`.

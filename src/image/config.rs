@@ -78,10 +78,7 @@ impl ImageConfig {
             )));
         }
         if config.rootfs.diff_ids.len() > MOST_LAYERS {
-            return Err(Error::invalid(format!(
-                "the image has {} layers: max depth exceeded",
-                config.rootfs.diff_ids.len()
-            )));
+            return Err(Error::invalid(format!("the image has {} layers: max depth exceeded", config.rootfs.diff_ids.len())));
         }
         Ok(config)
     }
@@ -103,13 +100,7 @@ mod tests {
         let config = ImageConfig::parse(text).unwrap();
         assert_eq!(config.platform().to_string(), "linux/arm/v6");
         assert_eq!(config.config.unwrap().cmd.unwrap(), ["sh"]);
-        for bad in [
-            "",
-            "[]",
-            "null",
-            r#"{"rootfs":{"type":"layers","diff_ids":["sha256:1"]}}"#,
-            r#"{"rootfs":{"type":"x"}}"#,
-        ] {
+        for bad in ["", "[]", "null", r#"{"rootfs":{"type":"layers","diff_ids":["sha256:1"]}}"#, r#"{"rootfs":{"type":"x"}}"#] {
             assert!(ImageConfig::parse(bad.as_bytes()).is_err(), "{bad}");
         }
     }

@@ -22,9 +22,8 @@ impl Digest {
 
     /// Parses `sha256:<64 lower-case hex digits>`.
     pub fn parse(text: &str) -> Result<Digest> {
-        let (algorithm, hex) = text
-            .split_once(':')
-            .ok_or_else(|| Error::invalid(format!("invalid checksum digest format: '{text}'")))?;
+        let (algorithm, hex) =
+            text.split_once(':').ok_or_else(|| Error::invalid(format!("invalid checksum digest format: '{text}'")))?;
         if algorithm != "sha256" {
             return Err(Error::invalid(format!("unsupported digest algorithm: '{text}'")));
         }
@@ -99,21 +98,10 @@ mod tests {
     #[test]
     fn digests_parse_and_print() {
         let empty = Digest::of(b"");
-        assert_eq!(
-            empty.to_string(),
-            "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-        );
+        assert_eq!(empty.to_string(), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         assert_eq!(Digest::parse(&empty.to_string()).unwrap(), empty);
         assert_eq!(empty.short(), "e3b0c44298fc");
-        for bad in [
-            "",
-            "sha256",
-            "sha256:",
-            "sha512:00",
-            "sha256:E3b0",
-            &"0".repeat(64),
-            &format!("sha256:{}", "g".repeat(64)),
-        ] {
+        for bad in ["", "sha256", "sha256:", "sha512:00", "sha256:E3b0", &"0".repeat(64), &format!("sha256:{}", "g".repeat(64))] {
             assert!(Digest::parse(bad).is_err(), "{bad}");
         }
         let json = serde_json::to_string(&empty).unwrap();

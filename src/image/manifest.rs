@@ -77,14 +77,22 @@ impl Document {
         let content_type = content_type.split(';').next().unwrap_or("").trim();
         let start = text.trim_ascii_start();
         if start.first() == Some(&b'<') {
-            return Err(Error::invalid("the registry answered with HTML instead of a manifest: is a proxy or a login page in between?"));
+            return Err(Error::invalid(
+                "the registry answered with HTML instead of a manifest: is a proxy or a login page in between?",
+            ));
         }
         if start.first() != Some(&b'{') {
             return Err(Error::invalid("the manifest is not understood: it is no JSON object"));
         }
-        let raw: Raw = serde_json::from_slice(text).map_err(|e| Error::invalid(format!("the manifest is not understood: {e}")))?;
-        if raw.schema_version == 1 || raw.fs_layers.is_some() || content_type.contains("manifest.v1+") && content_type.contains("docker") {
-            return Err(Error::unsupported("the image has a manifest of Docker's schema version 1, which is no longer supported: push it again"));
+        let raw: Raw =
+            serde_json::from_slice(text).map_err(|e| Error::invalid(format!("the manifest is not understood: {e}")))?;
+        if raw.schema_version == 1
+            || raw.fs_layers.is_some()
+            || content_type.contains("manifest.v1+") && content_type.contains("docker")
+        {
+            return Err(Error::unsupported(
+                "the image has a manifest of Docker's schema version 1, which is no longer supported: push it again",
+            ));
         }
         if raw.schema_version != 2 {
             return Err(Error::invalid(format!("manifest of unknown schema version {}", raw.schema_version)));
@@ -102,7 +110,9 @@ impl Document {
             Raw { manifests: Some(_), layers: Some(_), .. } | Raw { manifests: Some(_), config: Some(_), .. } => {
                 Err(Error::invalid("the manifest has both layers and manifests: it is ambiguous and refused"))
             }
-            Raw { manifests: Some(entries), .. } if !matches!(named, DOCKER_MANIFEST | OCI_MANIFEST) => Ok(Document::Index(entries)),
+            Raw { manifests: Some(entries), .. } if !matches!(named, DOCKER_MANIFEST | OCI_MANIFEST) => {
+                Ok(Document::Index(entries))
+            }
             Raw { config: Some(config), layers: Some(layers), .. } if !matches!(named, DOCKER_LIST | OCI_INDEX) => {
                 Manifest::checked(config, layers).map(Document::Manifest)
             }
@@ -142,8 +152,17 @@ fn is_layer(media_type: &str) -> bool {
     };
     matches!(
         rest,
-        "diff.tar.gzip" | "diff.tar" | "diff.tar.zstd" | "foreign.diff.tar.gzip" | "foreign.diff.tar" | "v1.tar" | "v1.tar+gzip"
-            | "v1.tar+zstd" | "nondistributable.v1.tar" | "nondistributable.v1.tar+gzip" | "nondistributable.v1.tar+zstd"
+        "diff.tar.gzip"
+            | "diff.tar"
+            | "diff.tar.zstd"
+            | "foreign.diff.tar.gzip"
+            | "foreign.diff.tar"
+            | "v1.tar"
+            | "v1.tar+gzip"
+            | "v1.tar+zstd"
+            | "nondistributable.v1.tar"
+            | "nondistributable.v1.tar+gzip"
+            | "nondistributable.v1.tar+zstd"
     )
 }
 
@@ -158,9 +177,12 @@ pub fn choose<'a>(entries: &'a [Descriptor], wanted: &Platform) -> Result<&'a De
             None => (entries.len() == 1).then_some(1000),
         }
     };
-    entries.iter().filter_map(|e| Some((rank(&e)?, e))).min_by_key(|(rank, _)| *rank).map(|(_, e)| e).ok_or_else(|| {
-        Error::not_found(format!("no matching manifest for {wanted} in the manifest list entries"))
-    })
+    entries
+        .iter()
+        .filter_map(|e| Some((rank(&e)?, e)))
+        .min_by_key(|(rank, _)| *rank)
+        .map(|(_, e)| e)
+        .ok_or_else(|| Error::not_found(format!("no matching manifest for {wanted} in the manifest list entries")))
 }
 
 #[cfg(test)]
@@ -182,8 +204,13 @@ mod tests {
         assert!(matches!(Document::parse(text.as_bytes(), OCI_MANIFEST).unwrap(), Document::Manifest(m) if m.layers.len() == 1));
         assert!(matches!(Document::parse(text.as_bytes(), "text/plain").unwrap(), Document::Manifest(_)));
         assert!(Document::parse(text.as_bytes(), OCI_INDEX).is_err());
-        let entry = |arch: &str| format!(r#"{{"mediaType":"{OCI_MANIFEST}","digest":"{D}","size":1,"platform":{{"os":"linux","architecture":"{arch}"}}}}"#);
-        let index = format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{},{}]}}"#, entry("unknown"), entry("amd64"));
+        let entry = |arch: &str| {
+            format!(
+                r#"{{"mediaType":"{OCI_MANIFEST}","digest":"{D}","size":1,"platform":{{"os":"linux","architecture":"{arch}"}}}}"#
+            )
+        };
+        let index =
+            format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{},{}]}}"#, entry("unknown"), entry("amd64"));
         let Document::Index(entries) = Document::parse(index.as_bytes(), OCI_INDEX).unwrap() else { panic!() };
         assert_eq!(choose(&entries, &Platform::new("linux", "amd64", "")).unwrap(), &entries[1]);
         let e = choose(&entries, &Platform::new("linux", "arm", "v6")).unwrap_err();

@@ -21,11 +21,7 @@ impl Platform {
     /// Takes names as they are found in the wild (`aarch64`, `x86_64`, `armhf`) and makes them Go's.
     pub fn new(os: &str, architecture: &str, variant: &str) -> Platform {
         let (architecture, variant) = normalise(&architecture.to_ascii_lowercase(), &variant.to_ascii_lowercase());
-        Platform {
-            os: os.to_ascii_lowercase(),
-            architecture,
-            variant,
-        }
+        Platform { os: os.to_ascii_lowercase(), architecture, variant }
     }
 
     /// The platform of this machine.
@@ -44,26 +40,17 @@ impl Platform {
 
     /// Parses `os[/architecture[/variant]]`, or an architecture alone; missing parts are those of `host`.
     pub fn parse(text: &str, host: &Platform) -> Result<Platform> {
-        let bad = || {
-            Error::invalid(format!(
-                "\"{text}\": unknown operating system or architecture: invalid argument"
-            ))
-        };
+        let bad = || Error::invalid(format!("\"{text}\": unknown operating system or architecture: invalid argument"));
         let parts: Vec<&str> = text.split('/').collect();
-        if parts.iter().any(|p| {
-            p.is_empty()
-                || !p
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
-        }) {
+        if parts.iter().any(|p| p.is_empty() || !p.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.')))
+        {
             return Err(bad());
         }
         const SYSTEMS: &[&str] = &["linux", "windows", "darwin", "freebsd"];
         match parts[..] {
-            [os] if SYSTEMS.contains(&os.to_ascii_lowercase().as_str()) => Ok(Platform {
-                os: os.to_ascii_lowercase(),
-                ..host.clone()
-            }),
+            [os] if SYSTEMS.contains(&os.to_ascii_lowercase().as_str()) => {
+                Ok(Platform { os: os.to_ascii_lowercase(), ..host.clone() })
+            }
             [architecture] if is_architecture(architecture) => Ok(Platform::new(&host.os, architecture, "")),
             [os, architecture] => Ok(Platform::new(os, architecture, "")),
             [os, architecture, variant] => Ok(Platform::new(os, architecture, variant)),
@@ -109,11 +96,7 @@ fn older(mine: u32, theirs: u32) -> Option<u32> {
 }
 
 fn version(variant: &str, implied: u32) -> u32 {
-    variant
-        .strip_prefix('v')
-        .and_then(|v| v.split('.').next())
-        .and_then(|v| v.parse().ok())
-        .unwrap_or(implied)
+    variant.strip_prefix('v').and_then(|v| v.split('.').next()).and_then(|v| v.parse().ok()).unwrap_or(implied)
 }
 
 fn is_architecture(name: &str) -> bool {
@@ -156,23 +139,12 @@ mod tests {
     fn best(host: &str, offers: &[&str]) -> Option<String> {
         let host = Platform::parse(host, &Platform::default()).unwrap();
         let parse = |o: &&str| Platform::parse(o, &Platform::default()).unwrap();
-        offers
-            .iter()
-            .map(parse)
-            .filter_map(|o| Some((host.rank(&o)?, o)))
-            .min_by_key(|(r, _)| *r)
-            .map(|(_, o)| o.to_string())
+        offers.iter().map(parse).filter_map(|o| Some((host.rank(&o)?, o))).min_by_key(|(r, _)| *r).map(|(_, o)| o.to_string())
     }
 
     #[test]
     fn the_best_offer_is_the_newest_that_runs() {
-        let arms = [
-            "linux/arm/v5",
-            "linux/arm/v6",
-            "linux/arm/v7",
-            "linux/arm64/v8",
-            "linux/amd64",
-        ];
+        let arms = ["linux/arm/v5", "linux/arm/v6", "linux/arm/v7", "linux/arm64/v8", "linux/amd64"];
         assert_eq!(best("linux/arm/v7", &arms).unwrap(), "linux/arm/v7");
         assert_eq!(best("linux/arm/v6", &arms).unwrap(), "linux/arm/v6");
         assert_eq!(best("linux/arm/v5", &arms).unwrap(), "linux/arm/v5");

@@ -23,9 +23,7 @@ impl Reference {
     /// Parses what a person writes: `busybox`, `me/app:1`, `host:5000/a/b@sha256:…`. Adds no tag.
     pub fn parse(text: &str) -> Result<Reference> {
         if text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-            return Err(Error::invalid(format!(
-                "invalid repository name ({text}), cannot specify 64-byte hexadecimal strings"
-            )));
+            return Err(Error::invalid(format!("invalid repository name ({text}), cannot specify 64-byte hexadecimal strings")));
         }
         let (domain, rest) = split_domain(text);
         let name_end = rest.find([':', '@']).unwrap_or(rest.len());
@@ -49,16 +47,9 @@ impl Reference {
             return Err(bad_format());
         }
         if path.len() > LONGEST_NAME || domain.len() + 1 + path.len() > LONGEST_NAME {
-            return Err(Error::invalid(format!(
-                "repository name must not be more than {LONGEST_NAME} characters"
-            )));
+            return Err(Error::invalid(format!("repository name must not be more than {LONGEST_NAME} characters")));
         }
-        Ok(Reference {
-            domain: domain.to_string(),
-            path,
-            tag,
-            digest,
-        })
+        Ok(Reference { domain: domain.to_string(), path, tag, digest })
     }
 
     /// Parses, and adds `:latest` where neither tag nor digest is given.
@@ -111,12 +102,7 @@ impl Reference {
 
     /// The same without tag and digest.
     pub fn repository(&self) -> Reference {
-        Reference {
-            domain: self.domain.clone(),
-            path: self.path.clone(),
-            tag: None,
-            digest: None,
-        }
+        Reference { domain: self.domain.clone(), path: self.path.clone(), tag: None, digest: None }
     }
 
     /// The same with `:latest` where neither tag nor digest is given.
@@ -132,20 +118,12 @@ impl Reference {
         if !is_tag(tag) {
             return Err(Error::invalid("invalid tag format"));
         }
-        Ok(Reference {
-            tag: Some(tag.into()),
-            digest: None,
-            ..self.clone()
-        })
+        Ok(Reference { tag: Some(tag.into()), digest: None, ..self.clone() })
     }
 
     /// `name@digest`, without a tag.
     pub fn with_digest(&self, digest: Digest) -> Reference {
-        Reference {
-            tag: None,
-            digest: Some(digest),
-            ..self.clone()
-        }
+        Reference { tag: None, digest: Some(digest), ..self.clone() }
     }
 
     fn push_rest(&self, text: &mut String) {
@@ -205,10 +183,7 @@ fn is_tag(tag: &str) -> bool {
 fn is_path_component(part: &str) -> bool {
     let mut rest = part.as_bytes();
     loop {
-        let run = rest
-            .iter()
-            .take_while(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-            .count();
+        let run = rest.iter().take_while(|b| b.is_ascii_lowercase() || b.is_ascii_digit()).count();
         if run == 0 {
             return false;
         }
@@ -216,10 +191,7 @@ fn is_path_component(part: &str) -> bool {
         if rest.is_empty() {
             return true;
         }
-        let separator = rest
-            .iter()
-            .take_while(|b| !(b.is_ascii_lowercase() || b.is_ascii_digit()))
-            .count();
+        let separator = rest.iter().take_while(|b| !(b.is_ascii_lowercase() || b.is_ascii_digit())).count();
         match &rest[..separator] {
             b"." | b"_" | b"__" => {}
             dashes if dashes.iter().all(|b| *b == b'-') => {}
@@ -267,19 +239,11 @@ mod tests {
             ("busybox:1.36", "docker.io/library/busybox:1.36", "busybox:1.36"),
             ("me/app", "docker.io/me/app:latest", "me/app:latest"),
             ("docker.io/busybox", "docker.io/library/busybox:latest", "busybox:latest"),
-            (
-                "index.docker.io/library/busybox",
-                "docker.io/library/busybox:latest",
-                "busybox:latest",
-            ),
+            ("index.docker.io/library/busybox", "docker.io/library/busybox:latest", "busybox:latest"),
             ("localhost/a", "localhost/a:latest", "localhost/a:latest"),
             ("127.0.0.1:5000/a/b:x", "127.0.0.1:5000/a/b:x", "127.0.0.1:5000/a/b:x"),
             ("[fd00::1]:5000/a", "[fd00::1]:5000/a:latest", "[fd00::1]:5000/a:latest"),
-            (
-                "quay.io/x/y.z__w--v",
-                "quay.io/x/y.z__w--v:latest",
-                "quay.io/x/y.z__w--v:latest",
-            ),
+            ("quay.io/x/y.z__w--v", "quay.io/x/y.z__w--v:latest", "quay.io/x/y.z__w--v:latest"),
             ("UPPER/a", "UPPER/a:latest", "UPPER/a:latest"),
         ] {
             let r = Reference::parse_tagged(text).unwrap();
@@ -319,17 +283,7 @@ mod tests {
             Reference::parse("Busybox").unwrap_err().to_string(),
             "invalid reference format: repository name must be lowercase"
         );
-        assert!(
-            Reference::parse(&"a".repeat(64))
-                .unwrap_err()
-                .to_string()
-                .contains("64-byte hexadecimal")
-        );
-        assert!(
-            Reference::parse(&"x".repeat(256))
-                .unwrap_err()
-                .to_string()
-                .contains("255 characters")
-        );
+        assert!(Reference::parse(&"a".repeat(64)).unwrap_err().to_string().contains("64-byte hexadecimal"));
+        assert!(Reference::parse(&"x".repeat(256)).unwrap_err().to_string().contains("255 characters"));
     }
 }

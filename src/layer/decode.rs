@@ -191,7 +191,8 @@ impl Gzip {
 
     /// Passes over the parts of a header that this member does not have.
     fn settle(&self, mut part: Part) -> Part {
-        let (head_sum, extra, name, comment) = (self.flags & 2 != 0, self.flags & 4 != 0, self.flags & 8 != 0, self.flags & 16 != 0);
+        let (head_sum, extra, name, comment) =
+            (self.flags & 2 != 0, self.flags & 4 != 0, self.flags & 8 != 0, self.flags & 16 != 0);
         loop {
             part = match part {
                 Part::ExtraLength(0) if !extra => Part::Name,
@@ -259,7 +260,15 @@ impl Default for Zstd {
     fn default() -> Zstd {
         let mut frame = FrameDecoder::new();
         frame.set_max_window_size(ZSTD_WINDOW);
-        Zstd { frame, started: false, summed: false, last: false, pending: Vec::new(), skip: 0, out: vec![0; 64 * 1024].into_boxed_slice() }
+        Zstd {
+            frame,
+            started: false,
+            summed: false,
+            last: false,
+            pending: Vec::new(),
+            skip: 0,
+            out: vec![0; 64 * 1024].into_boxed_slice(),
+        }
     }
 }
 

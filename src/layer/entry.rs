@@ -219,11 +219,23 @@ mod tests {
     #[test]
     fn pax_records_are_read_exactly() {
         let mut extra = Extra::default();
-        extra.add_records(b"20 path=a/long/name\n28 SCHILY.xattr.user.a=1\n2\n\n24 mtime=1.123456789999\n".as_slice(), false).unwrap();
+        extra
+            .add_records(b"20 path=a/long/name\n28 SCHILY.xattr.user.a=1\n2\n\n24 mtime=1.123456789999\n".as_slice(), false)
+            .unwrap();
         assert_eq!(extra.path.as_deref(), Some(b"a/long/name".as_slice()));
         assert_eq!(extra.xattrs, [(b"user.a".to_vec(), b"1\n2\n".to_vec())]);
         assert_eq!(extra.time, Some((1, 123_456_789)));
-        for bad in ["x", "5 a=b\n", "6 a=b", "999 a=b\n", "6 =bc\n", "6 abc\n", "12 mtime=1.x\n", "10 uid=-1\n", "18446744073709551615 a=b\n"] {
+        for bad in [
+            "x",
+            "5 a=b\n",
+            "6 a=b",
+            "999 a=b\n",
+            "6 =bc\n",
+            "6 abc\n",
+            "12 mtime=1.x\n",
+            "10 uid=-1\n",
+            "18446744073709551615 a=b\n",
+        ] {
             assert!(Extra::default().add_records(bad.as_bytes(), false).is_err(), "{bad}");
         }
     }

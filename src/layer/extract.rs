@@ -49,7 +49,8 @@ impl Extractor {
         let fs = staged.join("fs");
         let what = || format!("create {}", fs.display());
         rustix::fs::mkdir(&fs, Mode::from_raw_mode(0o755)).context(what)?;
-        let root = rustix::fs::open(&fs, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).context(what)?;
+        let root = rustix::fs::open(&fs, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+            .context(what)?;
         Ok(Extractor {
             tree: Tree::new(root),
             extra: staged.join("extra"),
@@ -216,7 +217,8 @@ impl Extractor {
     fn make_link(&mut self, entry: &Entry, parent: &[u8], last: &[u8], skeleton: &mut Writer) -> Result<()> {
         let target = path::clean(&entry.link)?;
         let (target_parent, target_last) = path::split(&target);
-        let missing = || Error::invalid(format!("hard link to {:?}, which the layer does not have", String::from_utf8_lossy(&entry.link)));
+        let missing =
+            || Error::invalid(format!("hard link to {:?}, which the layer does not have", String::from_utf8_lossy(&entry.link)));
         if target_last.is_empty() {
             return Err(missing());
         }

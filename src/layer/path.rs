@@ -45,7 +45,9 @@ mod tests {
 
     #[test]
     fn names_are_cleaned() {
-        for (name, want) in [("./", ""), ("", ""), ("/etc/x", "etc/x"), ("./usr//lib/../bin/x/", "usr/bin/x"), ("a/..", ""), ("...", "...")] {
+        for (name, want) in
+            [("./", ""), ("", ""), ("/etc/x", "etc/x"), ("./usr//lib/../bin/x/", "usr/bin/x"), ("a/..", ""), ("...", "...")]
+        {
             assert_eq!(clean(name.as_bytes()).unwrap(), want.as_bytes(), "{name}");
         }
         for name in ["..", "../x", "a/../../x", "/.."] {

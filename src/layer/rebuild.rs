@@ -2,10 +2,12 @@
 //! skeleton says is trusted: lengths are checked, and files are opened only below the layer's own folders.
 
 use crate::base::{Context, Error, Result};
+use crate::layer::entry::LONGEST_PATH;
 use crate::layer::flush::forget_file;
 use crate::layer::place;
-use crate::layer::skeleton::{END_MAGIC, HEAD, MAGIC, MOVED, POINT, Point, TRAILER, VERSION, canonical_sum, extra_name, op, plain_path};
-use crate::layer::entry::LONGEST_PATH;
+use crate::layer::skeleton::{
+    END_MAGIC, HEAD, MAGIC, MOVED, POINT, Point, TRAILER, VERSION, canonical_sum, extra_name, op, plain_path,
+};
 use crate::layer::tar::BLOCK;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -40,7 +42,8 @@ impl Skeleton {
         let path = layer.join("skeleton");
         let what = || format!("open {}", path.display());
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fs = rustix::fs::open(layer.join("fs"), flags, Mode::empty()).context(|| format!("open {}", layer.join("fs").display()))?;
+        let fs = rustix::fs::open(layer.join("fs"), flags, Mode::empty())
+            .context(|| format!("open {}", layer.join("fs").display()))?;
         let extra = match rustix::fs::open(layer.join("extra"), flags, Mode::empty()) {
             Ok(folder) => Some(folder),
             Err(Errno::NOENT) => None,
@@ -66,7 +69,9 @@ impl Skeleton {
             *number = u64_at(bytes);
         }
         let [tar_size, entries, _files, ops_end, moved_at, moved, index_at, index] = n;
-        let fits = |at: u64, count: u64, size: usize, end: u64| count.checked_mul(size as u64).and_then(|l| at.checked_add(l)) == Some(end);
+        let fits = |at: u64, count: u64, size: usize, end: u64| {
+            count.checked_mul(size as u64).and_then(|l| at.checked_add(l)) == Some(end)
+        };
         if ops_end < HEAD
             || ops_end.checked_add(1) != Some(moved_at)
             || !fits(moved_at, moved, MOVED, index_at)

@@ -188,7 +188,8 @@ impl Writer {
     pub fn file(&mut self, path: &[u8], offset: u64, length: u64, padded: bool) -> Result<()> {
         self.flush_zeros();
         let named = plain_path(&self.templates[0]).is_none_or(|plain| plain != path);
-        let flags = if named { op::NAMED } else { 0 } | if padded { op::PADDED } else { 0 } | if offset != 0 { op::OFFSET } else { 0 };
+        let flags =
+            if named { op::NAMED } else { 0 } | if padded { op::PADDED } else { 0 } | if offset != 0 { op::OFFSET } else { 0 };
         self.put(&[op::FILE | flags]);
         self.put_number(length);
         if offset != 0 {

@@ -49,15 +49,25 @@ enum State {
     /// One zero block has passed.
     HalfEnd,
     /// In the content of a pax header or long name of this type, with so many bytes to come.
-    Meta { kind: u8, left: u64, first: bool },
+    Meta {
+        kind: u8,
+        left: u64,
+        first: bool,
+    },
     /// In the extension blocks of an old GNU sparse header.
     SparseBlocks,
     /// In the decimal map in front of a pax 1.0 sparse file: blocks taken so far.
-    SparseMap { left: u64 },
+    SparseMap {
+        left: u64,
+    },
     /// All headers have passed.
     Ready,
-    Data { left: u64 },
-    Pad { left: u64 },
+    Data {
+        left: u64,
+    },
+    Pad {
+        left: u64,
+    },
     Tail,
 }
 

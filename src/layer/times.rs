@@ -32,7 +32,8 @@ impl FolderTimes {
         if self.buffer.len() < BUFFER {
             return Ok(());
         }
-        let mut file = OpenOptions::new().create(true).append(true).open(&self.path).context(|| format!("write {}", self.path.display()))?;
+        let mut file =
+            OpenOptions::new().create(true).append(true).open(&self.path).context(|| format!("write {}", self.path.display()))?;
         file.write_all(&self.buffer).context(|| format!("write {}", self.path.display()))?;
         self.buffer.clear();
         self.spilled = true;

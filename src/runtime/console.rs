@@ -51,7 +51,8 @@ pub fn bind(root: BorrowedFd<'_>, terminal: &Terminal) -> Result<()> {
     let name = rustix::pty::ptsname(&terminal.master, Vec::new()).context(what)?.into_string().map_err(|_| refuse("odd name"))?;
     let number = name.rsplit('/').next().unwrap_or_default();
     let inode = path::open(root, &format!("/dev/pts/{number}"), OFlags::PATH | OFlags::NOFOLLOW).context(what)?;
-    let (found, ours) = (rustix::fs::statat(&inode, "", AtFlags::EMPTY_PATH).context(what)?, rustix::fs::fstat(&terminal.slave).context(what)?);
+    let (found, ours) =
+        (rustix::fs::statat(&inode, "", AtFlags::EMPTY_PATH).context(what)?, rustix::fs::fstat(&terminal.slave).context(what)?);
     if found.st_rdev != ours.st_rdev || found.st_ino != ours.st_ino || found.st_dev != ours.st_dev {
         return Err(refuse("the terminal's node is another file"));
     }

@@ -96,7 +96,11 @@ fn check(spec: &Spec) -> Result<()> {
     if spec.namespace("user").is_some_and(|n| !n.path.is_empty()) {
         return Err(Error::unsupported("joining an existing user namespace is not supported"));
     }
-    for (what, label) in [("apparmorProfile", &spec.process.apparmor_profile), ("selinuxLabel", &spec.process.selinux_label), ("mountLabel", &spec.linux.mount_label)] {
+    for (what, label) in [
+        ("apparmorProfile", &spec.process.apparmor_profile),
+        ("selinuxLabel", &spec.process.selinux_label),
+        ("mountLabel", &spec.linux.mount_label),
+    ] {
         if !label.is_empty() && label != "unconfined" {
             log::warn!("{what} {label:?} is not applied");
         }
@@ -233,7 +237,9 @@ impl Created {
 
 fn start_on(control: &OwnedFd) -> Result<()> {
     match link::send(control.as_fd(), Tag::Go, "", None) {
-        Err(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => return Err(Error::internal("the container's init is gone")),
+        Err(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => {
+            return Err(Error::internal("the container's init is gone"));
+        }
         other => other.context(|| "start the container")?,
     }
     // the socket closes at the exec: silence is success
@@ -246,7 +252,9 @@ fn start_on(control: &OwnedFd) -> Result<()> {
 /// Starts a container that was created with a [`Request::listener`], by its socket's path.
 pub fn start_by(path: &str) -> Result<()> {
     let socket = sys::seqpacket::connect(path).map_err(|e| match e {
-        rustix::io::Errno::NOENT | rustix::io::Errno::CONNREFUSED => Error::new(Kind::Conflict, "cannot start a container that is not created"),
+        rustix::io::Errno::NOENT | rustix::io::Errno::CONNREFUSED => {
+            Error::new(Kind::Conflict, "cannot start a container that is not created")
+        }
         e => e.into(),
     })?;
     start_on(&socket)

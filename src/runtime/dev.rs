@@ -66,14 +66,27 @@ fn extra(root: BorrowedFd<'_>, d: &Device) -> Result<()> {
 }
 
 #[allow(clippy::too_many_arguments)]
-fn node(root: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &str, full: &str, kind: FileType, bits: u32, major: u32, minor: u32) -> Result<()> {
+fn node(
+    root: BorrowedFd<'_>,
+    dir: BorrowedFd<'_>,
+    name: &str,
+    full: &str,
+    kind: FileType,
+    bits: u32,
+    major: u32,
+    minor: u32,
+) -> Result<()> {
     let what = || format!("make device {full}");
     let made = rustix::fs::mknodat(dir, name, kind, Mode::from_raw_mode(bits), rustix::fs::makedev(major, minor));
     match made {
         Ok(()) => Ok(()),
         Err(Errno::EXIST) => {
             let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).context(what)?;
-            let same = if kind == FileType::Fifo { FileType::from_raw_mode(stat.st_mode) == kind } else { is_device(&stat, kind, major, minor) };
+            let same = if kind == FileType::Fifo {
+                FileType::from_raw_mode(stat.st_mode) == kind
+            } else {
+                is_device(&stat, kind, major, minor)
+            };
             if same { Ok(()) } else { Err(Error::invalid(format!("device {full}: something else is there already"))) }
         }
         // in a user namespace nodes cannot be made: the host's own is bound instead

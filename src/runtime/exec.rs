@@ -1,12 +1,12 @@
 //! Running a further process in a container.
 
 use super::cgroup::Cgroup;
+use super::console;
 use super::create::Stdio;
 use super::link::{self, Tag};
 use super::process::{self, Who};
 use super::seccomp::{self, Filter};
 use super::spec::{Process, Seccomp};
-use super::console;
 use crate::base::{Context, Error, Result};
 use crate::sys::{self, clone::Forked};
 use rustix::fs::{Mode, OFlags};
@@ -113,8 +113,9 @@ pub fn exec(mut exec: Exec<'_>) -> Result<Executed> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context(|| "become undumpable")?;
     let group = exec.cgroup.of_process(exec.pid);
     let folder = group.folder()?;
-    let forked = super::in_pid_namespace(&OwnedFd::from(pid_namespace), || sys::clone::clone(0, folder.as_ref().map(AsFd::as_fd)))
-        .context(|| "make a process in the container")?;
+    let forked =
+        super::in_pid_namespace(&OwnedFd::from(pid_namespace), || sys::clone::clone(0, folder.as_ref().map(AsFd::as_fd)))
+            .context(|| "make a process in the container")?;
     let child = match forked {
         Forked::Child { in_cgroup } => {
             drop(ours);
@@ -153,7 +154,14 @@ fn run(exec: &Exec<'_>, target: &Target, group: &Cgroup, in_group: bool, control
     }
 }
 
-fn prepare(exec: &Exec<'_>, target: &Target, group: &Cgroup, in_group: bool, control: &OwnedFd, filter: Option<Filter>) -> Result<process::Ready> {
+fn prepare(
+    exec: &Exec<'_>,
+    target: &Target,
+    group: &Cgroup,
+    in_group: bool,
+    control: &OwnedFd,
+    filter: Option<Filter>,
+) -> Result<process::Ready> {
     rustix::process::setsid().context(|| "start a session")?;
     if !in_group {
         group.enter()?;
@@ -168,7 +176,8 @@ fn prepare(exec: &Exec<'_>, target: &Target, group: &Cgroup, in_group: bool, con
         rustix::thread::set_thread_res_uid(u, u, u).context(|| "become root of the user namespace")?;
     }
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context(|| "become undumpable")?;
-    let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).context(|| "open the container's root")?;
+    let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .context(|| "open the container's root")?;
     let mut master = None;
     match &exec.stdio {
         Stdio::Inherit => {}

@@ -107,7 +107,8 @@ fn run(request: &Request<'_>, mut setup: Setup) -> Result<(process::Ready, Owned
     let who = Who { name: spec.ext.user_name.as_deref(), groups: &spec.ext.group_add };
     let filter = seccomp::for_process(spec)?;
     let ready = process::prepare(root.as_fd(), &spec.process, who, filter, true)?;
-    link::send(control.as_fd(), Tag::Ready, "", master.as_ref().map(AsFd::as_fd)).context(|| "tell that the container is ready")?;
+    link::send(control.as_fd(), Tag::Ready, "", master.as_ref().map(AsFd::as_fd))
+        .context(|| "tell that the container is ready")?;
     Ok((ready, control))
 }
 
@@ -131,7 +132,8 @@ fn wait(request: &Request<'_>, control: &mut OwnedFd) -> Result<()> {
 
 fn start_hooks(request: &Request<'_>) -> Result<()> {
     let Some(all) = &request.spec.hooks else { return Ok(()) };
-    let state = hooks::state(request.spec, request.id, "created", rustix::process::getpid().as_raw_nonzero().get(), request.bundle);
+    let state =
+        hooks::state(request.spec, request.id, "created", rustix::process::getpid().as_raw_nonzero().get(), request.bundle);
     hooks::run("startContainer", &all.start_container, &state)
 }
 
@@ -157,7 +159,8 @@ fn names(spec: &Spec) -> Result<()> {
         if spec.namespace("uts").is_none() {
             return Err(Error::invalid("a domainname needs a UTS namespace of the container's own"));
         }
-        rustix::system::setdomainname(spec.domainname.as_bytes()).context(|| format!("set the domainname {:?}", spec.domainname))?;
+        rustix::system::setdomainname(spec.domainname.as_bytes())
+            .context(|| format!("set the domainname {:?}", spec.domainname))?;
     }
     Ok(())
 }

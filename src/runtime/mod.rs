@@ -55,11 +55,7 @@ pub fn exit_code(e: &Error) -> i32 {
     if !text.contains("exec: \"") {
         return 128;
     }
-    if text.contains("executable file not found") || text.contains("no such file or directory") {
-        127
-    } else {
-        126
-    }
+    if text.contains("executable file not found") || text.contains("no such file or directory") { 127 } else { 126 }
 }
 
 /// Calls `make`, which makes a child, so that the child is born in the PID namespace `namespace`.

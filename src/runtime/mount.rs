@@ -127,7 +127,8 @@ pub fn modern() -> bool {
         2 => false,
         _ => {
             // without a valid descriptor this can only fail; how it fails tells
-            let yes = matches!(mountattr::set(rustix::fs::CWD, u64::MAX, 0, 0, false), Err(Errno::INVAL)) && std::env::var_os("PRTIQL_OLD_MOUNT").is_none();
+            let yes = matches!(mountattr::set(rustix::fs::CWD, u64::MAX, 0, 0, false), Err(Errno::INVAL))
+                && std::env::var_os("PRTIQL_OLD_MOUNT").is_none();
             STATE.store(if yes { 1 } else { 2 }, Ordering::Relaxed);
             yes
         }
@@ -157,7 +158,8 @@ pub fn detached(kind: &str, source: &str, o: &Options) -> Result<OwnedFd> {
         set.context(|| format!("mount {kind}: option {word}"))?;
     }
     rustix::mount::fsconfig_create(&fs).context(name)?;
-    Ok(rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::from_bits_retain((o.set | o.set_all) as u32)).context(name)?)
+    Ok(rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::from_bits_retain((o.set | o.set_all) as u32))
+        .context(name)?)
 }
 
 /// A copy of the mount at `path` (empty: that `dir` is), mounted nowhere yet. Only where [`modern`].
@@ -179,7 +181,14 @@ pub fn attach(tree: BorrowedFd<'_>, at: BorrowedFd<'_>) -> rustix::io::Result<()
 }
 
 /// Mounts a new file system on `at`, which is `dest` in `root`; returns the root of the new mount.
-pub fn file_system(root: BorrowedFd<'_>, dest: &str, at: BorrowedFd<'_>, kind: &str, source: &str, o: &Options) -> Result<OwnedFd> {
+pub fn file_system(
+    root: BorrowedFd<'_>,
+    dest: &str,
+    at: BorrowedFd<'_>,
+    kind: &str,
+    source: &str,
+    o: &Options,
+) -> Result<OwnedFd> {
     if modern() {
         let tree = detached(kind, source, o)?;
         attach(tree.as_fd(), at).context(|| format!("mount {kind} at {dest}"))?;
@@ -188,7 +197,8 @@ pub fn file_system(root: BorrowedFd<'_>, dest: &str, at: BorrowedFd<'_>, kind: &
         }
         return Ok(tree);
     }
-    let data = std::ffi::CString::new(o.data.join(",")).map_err(|_| Error::invalid(format!("options of {dest} hold a zero byte")))?;
+    let data =
+        std::ffi::CString::new(o.data.join(",")).map_err(|_| Error::invalid(format!("options of {dest} hold a zero byte")))?;
     let flags = old_flags(o.set | o.set_all, &o.flags);
     let source = if source.is_empty() { kind } else { source };
     rustix::mount::mount(source, fd_path(at), kind, flags, data.as_c_str()).context(|| format!("mount {kind} at {dest}"))?;
@@ -229,7 +239,8 @@ pub fn bind_tree(tree: BorrowedFd<'_>, at: BorrowedFd<'_>, o: &Options, dest: &s
         mountattr::set(tree, o.set_all, cleared(o.set_all, o.clear_all), 0, true).context(what)?;
     }
     if o.set | o.clear | o.propagation != 0 {
-        mountattr::set(tree, o.set, cleared(o.set, o.clear), if o.propagation_all { 0 } else { o.propagation }, false).context(what)?;
+        mountattr::set(tree, o.set, cleared(o.set, o.clear), if o.propagation_all { 0 } else { o.propagation }, false)
+            .context(what)?;
     }
     if o.propagation != 0 && o.propagation_all {
         mountattr::set(tree, 0, 0, o.propagation, true).context(what)?;
@@ -293,7 +304,8 @@ mod tests {
 
     #[test]
     fn fstab_words() {
-        let words: Vec<String> = "rbind,rro,nosuid,rprivate,size=64k,noatime,suid,sync,mode=755".split(',').map(str::to_owned).collect();
+        let words: Vec<String> =
+            "rbind,rro,nosuid,rprivate,size=64k,noatime,suid,sync,mode=755".split(',').map(str::to_owned).collect();
         let o = Options::parse(&words);
         assert!(o.bind && o.recursive && o.propagation_all);
         assert_eq!((o.set, o.set_all, o.propagation), (NOATIME, RDONLY, libc::MS_PRIVATE as u64));

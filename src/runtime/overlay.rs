@@ -49,7 +49,8 @@ pub fn detached(o: &Overlay) -> Result<Option<OwnedFd>> {
 /// Mounts the overlay with `mount(2)` at `target`, in the mount namespace that the process is in.
 pub fn at(o: &Overlay, target: &str) -> Result<()> {
     let open = |path: &str| {
-        rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).context(|| format!("open layer {path}"))
+        rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .context(|| format!("open layer {path}"))
     };
     let fds: Vec<OwnedFd> = o.lowers.iter().map(|l| open(l)).collect::<Result<_>>()?;
     let names: Vec<String> = fds.iter().map(|fd| fd_path(fd.as_fd())).collect();

@@ -154,7 +154,8 @@ mod tests {
         std::fs::create_dir_all(dir.join("root/etc")).unwrap();
         std::fs::write(dir.join("root/etc/f"), "in").unwrap();
         std::fs::write(dir.join("f"), "out").unwrap();
-        for (link, to) in [("up", "../../../f"), ("abs", "/etc/f"), ("dir", "/etc"), ("dangling", "/made/here"), ("loop", "loop")] {
+        for (link, to) in [("up", "../../../f"), ("abs", "/etc/f"), ("dir", "/etc"), ("dangling", "/made/here"), ("loop", "loop")]
+        {
             std::os::unix::fs::symlink(to, dir.join("root").join(link)).unwrap();
         }
         let root = rustix::fs::open(dir.join("root"), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();

@@ -241,7 +241,9 @@ fn limit(wanted: &Rlimit) -> Result<()> {
         return Err(Error::invalid(format!("rlimit {:?} is not known", wanted.kind)));
     };
     let value = |n: u64| if n == u64::MAX { None } else { Some(n) };
-    let set = |soft: u64, hard: u64| rustix::process::setrlimit(resource, rustix::process::Rlimit { current: value(soft), maximum: value(hard) });
+    let set = |soft: u64, hard: u64| {
+        rustix::process::setrlimit(resource, rustix::process::Rlimit { current: value(soft), maximum: value(hard) })
+    };
     if wanted.soft > wanted.hard {
         return Err(Error::invalid(format!("rlimit {}: the soft limit is above the hard limit", wanted.kind)));
     }

@@ -83,7 +83,11 @@ pub fn build(spec: &Spec, bundle: &str, prepared: Prepared, group: &cgroup::Cgro
     let asked = if spec.linux.rootfs_propagation.is_empty() { "rslave" } else { &spec.linux.rootfs_propagation };
     let shared = asked.ends_with("shared");
     // nothing that happens here may reach the host, except where shared mounts were asked for
-    let first = if shared { MountPropagationFlags::SHARED | MountPropagationFlags::REC } else { propagation(asked)? | MountPropagationFlags::REC };
+    let first = if shared {
+        MountPropagationFlags::SHARED | MountPropagationFlags::REC
+    } else {
+        propagation(asked)? | MountPropagationFlags::REC
+    };
     rustix::mount::mount_change("/", first).context(|| "set the propagation of the host's mounts")?;
     let root = root_mount(spec, bundle, prepared.root, shared)?;
     for (i, m) in spec.mounts.iter().enumerate() {
@@ -98,7 +102,10 @@ pub fn build(spec: &Spec, bundle: &str, prepared: Prepared, group: &cgroup::Cgro
 
 /// The container has a `/dev` of its own, which is ours to fill.
 pub fn needs_dev(spec: &Spec) -> bool {
-    !spec.mounts.iter().any(|m| m.destination.trim_end_matches('/') == "/dev" && (m.kind == "bind" || m.options.iter().any(|o| o == "bind" || o == "rbind")))
+    !spec.mounts.iter().any(|m| {
+        m.destination.trim_end_matches('/') == "/dev"
+            && (m.kind == "bind" || m.options.iter().any(|o| o == "bind" || o == "rbind"))
+    })
 }
 
 fn root_mount(spec: &Spec, bundle: &str, detached: Option<OwnedFd>, shared: bool) -> Result<OwnedFd> {
@@ -135,12 +142,20 @@ fn isolate(path: &str) -> Result<()> {
     let what = || format!("make the mount of {path} private");
     let real = std::fs::canonicalize(path).context(what)?;
     let table = std::fs::read_to_string("/proc/self/mountinfo").context(what)?;
-    let holder = table.lines().filter_map(|l| l.split(' ').nth(4)).filter(|m| real.starts_with(m)).max_by_key(|m| m.len()).unwrap_or("/");
+    let holder =
+        table.lines().filter_map(|l| l.split(' ').nth(4)).filter(|m| real.starts_with(m)).max_by_key(|m| m.len()).unwrap_or("/");
     rustix::mount::mount_change(holder, MountPropagationFlags::PRIVATE).context(what)
 }
 
 /// Makes one mount of the specification.
-fn one(root: BorrowedFd<'_>, spec: &Spec, bundle: &str, m: &Mount, source: Option<&OwnedFd>, group: &cgroup::Cgroup) -> Result<()> {
+fn one(
+    root: BorrowedFd<'_>,
+    spec: &Spec,
+    bundle: &str,
+    m: &Mount,
+    source: Option<&OwnedFd>,
+    group: &cgroup::Cgroup,
+) -> Result<()> {
     let dest = m.destination.as_str();
     let o = Options::parse(&m.options);
     if o.bind || m.kind == "bind" {
@@ -160,7 +175,8 @@ fn one(root: BorrowedFd<'_>, spec: &Spec, bundle: &str, m: &Mount, source: Optio
             let mut o = o;
             if kind == "tmpfs" && !o.data.iter().any(|d| d.starts_with("mode=")) {
                 // as runc: a tmpfs takes the mode of the directory that it covers
-                let mode = rustix::fs::statat(&at, "", AtFlags::EMPTY_PATH).context(|| format!("look at {dest}"))?.st_mode & 0o7777;
+                let mode =
+                    rustix::fs::statat(&at, "", AtFlags::EMPTY_PATH).context(|| format!("look at {dest}"))?.st_mode & 0o7777;
                 o.data.push(format!("mode={mode:o}"));
             }
             let top = mount::file_system(root, dest, at.as_fd(), kind, &m.source, &o)?;
@@ -179,7 +195,8 @@ fn bind(root: BorrowedFd<'_>, bundle: &str, m: &Mount, prepared: Option<&OwnedFd
         Some(tree) => tree,
         None => {
             let path = absolute(bundle, &m.source);
-            opened = rustix::fs::open(path.as_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).context(|| format!("bind {path}"))?;
+            opened = rustix::fs::open(path.as_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+                .context(|| format!("bind {path}"))?;
             &opened
         }
     };
@@ -235,7 +252,8 @@ pub fn enter(root: BorrowedFd<'_>, spec: &Spec, no_pivot: bool) -> Result<()> {
         mount::remount(root, RDONLY, 0).context(|| "make the root read-only")?;
     }
     if !spec.linux.rootfs_propagation.is_empty() {
-        rustix::mount::mount_change("/", propagation(&spec.linux.rootfs_propagation)?).context(|| "set the propagation of the root")?;
+        rustix::mount::mount_change("/", propagation(&spec.linux.rootfs_propagation)?)
+            .context(|| "set the propagation of the root")?;
     }
     Ok(())
 }

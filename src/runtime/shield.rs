@@ -24,7 +24,8 @@ pub fn shield() -> Result<()> {
     }
     // std does not know the arguments: its start-up code has not run (src/main.rs).
     let line = std::fs::read("/proc/self/cmdline").context(what)?;
-    let args: Vec<CString> = line.split_inclusive(|b| *b == 0).filter_map(|a| CString::new(a.strip_suffix(&[0]).unwrap_or(a)).ok()).collect();
+    let args: Vec<CString> =
+        line.split_inclusive(|b| *b == 0).filter_map(|a| CString::new(a.strip_suffix(&[0]).unwrap_or(a)).ok()).collect();
     let mut env = sys::exec::environment();
     if let Ok(path) = std::env::current_exe() {
         // afterwards /proc/self/exe names no path that could be mounted (`--init` needs one)

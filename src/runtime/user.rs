@@ -25,7 +25,10 @@ fn number(text: &str) -> Option<i64> {
 }
 
 fn in_range(n: i64) -> Result<u32> {
-    u32::try_from(n).ok().filter(|n| *n <= i32::MAX as u32).ok_or_else(|| Error::invalid("uids and gids must be in range 0-2147483647"))
+    u32::try_from(n)
+        .ok()
+        .filter(|n| *n <= i32::MAX as u32)
+        .ok_or_else(|| Error::invalid("uids and gids must be in range 0-2147483647"))
 }
 
 fn lines(text: &str) -> impl Iterator<Item = Vec<&str>> {
@@ -54,7 +57,11 @@ pub fn resolve(root: BorrowedFd<'_>, user: &str, more: &[String]) -> Result<Iden
     let numeric = group.is_empty() || group.bytes().all(|b| b.is_ascii_digit());
     let passwd = file(root, "/etc/passwd")?;
     // the file of groups is needed for names of groups, and for the groups of a user that has a name
-    let groups = if numeric && !group.is_empty() && more.iter().all(|g| number(g).is_some()) { String::new() } else { file(root, "/etc/group")? };
+    let groups = if numeric && !group.is_empty() && more.iter().all(|g| number(g).is_some()) {
+        String::new()
+    } else {
+        file(root, "/etc/group")?
+    };
     look_up(&passwd, &groups, name, group, more)
 }
 
@@ -67,7 +74,8 @@ pub fn home(root: BorrowedFd<'_>, uid: u32) -> Option<String> {
 fn look_up(passwd: &str, group_file: &str, name: &str, group: &str, more: &[String]) -> Result<Identity> {
     let mut who = Identity::default();
     let wanted = if name.is_empty() { Some(0) } else { number(name) };
-    let entry = lines(passwd).find(|l| (!name.is_empty() && field(l, 0) == name) || wanted.is_some_and(|n| id(l, 2).map(i64::from) == Some(n)));
+    let entry = lines(passwd)
+        .find(|l| (!name.is_empty() && field(l, 0) == name) || wanted.is_some_and(|n| id(l, 2).map(i64::from) == Some(n)));
     let mut login = "";
     match (&entry, wanted) {
         (Some(line), _) => {

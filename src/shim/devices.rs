@@ -48,7 +48,13 @@ pub fn gather(host: &HostConfig) -> Result<(Vec<Device>, Vec<DeviceRule>)> {
             nodes.push(node(&asked.path_on_host, inside).context(what)?);
         }
         for n in &nodes[before..] {
-            rules.push(DeviceRule { allow: true, kind: n.kind.clone(), major: Some(n.major), minor: Some(n.minor), access: access.into() });
+            rules.push(DeviceRule {
+                allow: true,
+                kind: n.kind.clone(),
+                major: Some(n.major),
+                minor: Some(n.minor),
+                access: access.into(),
+            });
         }
     }
     for text in host.device_cgroup_rules.iter().flatten() {
@@ -78,7 +84,8 @@ fn node(path: &str, inside: &str) -> Result<Device> {
 
 /// All device nodes below a folder. What the container has of its own is left out.
 fn below(folder: &str, inside: &str, host_dev: bool, nodes: &mut Vec<Device>) -> Result<()> {
-    const OWN: &[&str] = &["pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev", "console", "ptmx", "stdin", "stdout", "stderr", "core"];
+    const OWN: &[&str] =
+        &["pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev", "console", "ptmx", "stdin", "stdout", "stderr", "core"];
     let mut names: Vec<_> = std::fs::read_dir(folder).context(|| folder.to_string())?.filter_map(|e| e.ok()).collect();
     names.sort_by_key(std::fs::DirEntry::file_name);
     for entry in names {

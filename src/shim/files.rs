@@ -38,7 +38,8 @@ fn hosts(start: &Start) -> Result<String> {
         ),
     };
     for entry in start.host.extra_hosts.iter().flatten() {
-        let (name, address) = entry.split_once([':', '=']).ok_or_else(|| Error::invalid(format!("bad format for add-host: \"{entry}\"")))?;
+        let (name, address) =
+            entry.split_once([':', '=']).ok_or_else(|| Error::invalid(format!("bad format for add-host: \"{entry}\"")))?;
         let address = if address == "host-gateway" { &start.host_gateway } else { address };
         let address = address.trim_start_matches('[').trim_end_matches(']');
         text.push_str(&format!("{address}\t{name}\n"));

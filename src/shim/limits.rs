@@ -65,13 +65,29 @@ fn numbers(path: &str) -> Result<(i64, i64)> {
 /// Resource limits: the container's, and the daemon's where it sets none.
 pub fn ulimits(own: &[Ulimit], default: &[Ulimit]) -> Result<Vec<Rlimit>> {
     const NAMES: &[&str] = &[
-        "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
     ];
     let inherited = default.iter().filter(|d| !own.iter().any(|o| o.name == d.name));
     own.iter()
         .chain(inherited)
         .map(|u| match NAMES.contains(&u.name.as_str()) {
-            true => Ok(Rlimit { kind: format!("RLIMIT_{}", u.name.to_ascii_uppercase()), hard: u.hard as u64, soft: u.soft as u64 }),
+            true => {
+                Ok(Rlimit { kind: format!("RLIMIT_{}", u.name.to_ascii_uppercase()), hard: u.hard as u64, soft: u.soft as u64 })
+            }
             false => Err(Error::invalid(format!("invalid ulimit type: {}", u.name))),
         })
         .collect()

@@ -6,7 +6,6 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 
-
 pub use crate::logs::CURRENT;
 
 /// A log folder being written.

@@ -36,7 +36,8 @@ struct Condition {
 /// Parses a profile (the JSON text itself: clients send that, not a path). Conditions on capabilities are taken as not met:
 /// the profile is read before the container's set is known to it, and stricter is safe.
 pub fn read(text: &str) -> Result<Seccomp> {
-    let profile: Profile = serde_json::from_str(text).map_err(|e| Error::invalid(format!("decoding seccomp profile failed: {e}")))?;
+    let profile: Profile =
+        serde_json::from_str(text).map_err(|e| Error::invalid(format!("decoding seccomp profile failed: {e}")))?;
     if profile.default_action.is_empty() {
         return Err(Error::invalid("decoding seccomp profile failed: it has no defaultAction"));
     }

@@ -61,7 +61,8 @@ pub fn capabilities(add: Option<&Vec<String>>, drop: Option<&Vec<String>>, privi
     if privileged {
         return all();
     }
-    let (add, drop): (Vec<String>, Vec<String>) = (add.into_iter().flatten().map(full).collect(), drop.into_iter().flatten().map(full).collect());
+    let (add, drop): (Vec<String>, Vec<String>) =
+        (add.into_iter().flatten().map(full).collect(), drop.into_iter().flatten().map(full).collect());
     let has = |list: &[String], name: &str| list.iter().any(|n| n == name);
     let mut out: Vec<String> = match (has(&add, "ALL"), has(&drop, "ALL")) {
         (true, _) => all(),
@@ -102,7 +103,9 @@ pub fn build(start: &Start) -> Result<Spec> {
     }
     spec.process = Process {
         terminal: config.tty,
-        console_size: Some(host.console_size).filter(|s| s[0] > 0).map(|s| ConsoleSize { height: s[0] as u16, width: s[1] as u16 }),
+        console_size: Some(host.console_size)
+            .filter(|s| s[0] > 0)
+            .map(|s| ConsoleSize { height: s[0] as u16, width: s[1] as u16 }),
         args,
         env: environment(start),
         cwd: if config.working_dir.is_empty() { "/".into() } else { config.working_dir.clone() },
@@ -122,7 +125,9 @@ pub fn build(start: &Start) -> Result<Spec> {
     spec.ext.group_add = host.group_add.clone().unwrap_or_default();
     spec.ext.make_cwd = true;
     spec.ext.default_seccomp = !security.unconfined && security.profile.is_none() && !host.privileged;
-    if host.uts_mode != "host" && !matches!(start.network, Network::Host) || !config.hostname.is_empty() && host.uts_mode != "host" {
+    if host.uts_mode != "host" && !matches!(start.network, Network::Host)
+        || !config.hostname.is_empty() && host.uts_mode != "host"
+    {
         spec.hostname = config.hostname.clone();
         spec.domainname = config.domainname.clone();
     }
@@ -244,12 +249,15 @@ fn mounts(start: &Start) -> Result<Vec<Mount>> {
         mount("/sys/fs/cgroup", "cgroup", "cgroup", &format!("{read_only}nosuid,noexec,nodev")),
         mount("/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev"),
     ];
-    let taken = |path: &str| start.mounts.iter().any(|m| m.destination == path) || host.tmpfs.iter().flatten().any(|(p, _)| p == path);
+    let taken =
+        |path: &str| start.mounts.iter().any(|m| m.destination == path) || host.tmpfs.iter().flatten().any(|(p, _)| p == path);
     if !taken("/dev/shm") {
         all.push(match host.ipc_mode.as_str() {
             "host" => mount("/dev/shm", "bind", "/dev/shm", "rbind,rprivate"),
             "shareable" => mount("/dev/shm", "bind", &format!("{}/shm", start.run_dir), "rbind,rprivate"),
-            mode if mode.starts_with("container:") => mount("/dev/shm", "bind", &format!("{}/shm", start.ipc_run_dir), "rbind,rprivate"),
+            mode if mode.starts_with("container:") => {
+                mount("/dev/shm", "bind", &format!("{}/shm", start.ipc_run_dir), "rbind,rprivate")
+            }
             "none" => mount("/dev/shm", "tmpfs", "shm", "nosuid,noexec,nodev,mode=1777,size=0"),
             _ => mount("/dev/shm", "tmpfs", "shm", &format!("nosuid,noexec,nodev,mode=1777,size={}", host.shm_size)),
         });
@@ -278,13 +286,20 @@ fn own_mounts(start: &Start) -> Result<Vec<Mount>> {
     for m in &start.mounts {
         let access = if m.rw { "rw" } else { "ro" };
         if let Some(volume) = start.volume_mounts.iter().find(|v| v.destination == m.destination) {
-            let bind = volume.fstype.is_empty() || volume.fstype == "none" || volume.options.split(',').any(|o| o == "bind" || o == "rbind");
+            let bind = volume.fstype.is_empty()
+                || volume.fstype == "none"
+                || volume.options.split(',').any(|o| o == "bind" || o == "rbind");
             let options = if bind { format!("rbind,rprivate,{access}") } else { format!("{},{access}", volume.options) };
             own.push(mount(&m.destination, if bind { "bind" } else { &volume.fstype }, &volume.device, &options));
             continue;
         }
         own.push(match m.r#type.as_str() {
-            "tmpfs" => mount(&m.destination, "tmpfs", "tmpfs", &format!("noexec,nosuid,nodev,{access}{}", tmpfs_options(start, &m.destination))),
+            "tmpfs" => mount(
+                &m.destination,
+                "tmpfs",
+                "tmpfs",
+                &format!("noexec,nosuid,nodev,{access}{}", tmpfs_options(start, &m.destination)),
+            ),
             _ => {
                 let asked = start.host.mounts.iter().flatten().find(|o| o.target == m.destination);
                 let flat = asked.and_then(|o| o.bind_options.as_ref()).is_some_and(|o| o.non_recursive);

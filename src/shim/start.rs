@@ -58,12 +58,16 @@ pub fn start_main() -> i32 {
 fn run_container(start: &Start) -> Result<()> {
     for source in &start.make_sources {
         if !std::path::Path::new(source).exists() {
-            std::fs::create_dir_all(source).context(|| format!("error while creating mount source path '{source}': mkdir {source}"))?;
+            std::fs::create_dir_all(source)
+                .context(|| format!("error while creating mount source path '{source}': mkdir {source}"))?;
         }
     }
     for m in start.mounts.iter().filter(|m| m.r#type == "bind") {
         if !std::path::Path::new(&m.source).exists() {
-            return Err(Error::invalid(format!("invalid mount config for type \"bind\": bind source path does not exist: {}", m.source)));
+            return Err(Error::invalid(format!(
+                "invalid mount config for type \"bind\": bind source path does not exist: {}",
+                m.source
+            )));
         }
     }
     for dir in ["upper", "work", "log"] {
@@ -183,7 +187,9 @@ fn nowhere() -> Result<Stdio> {
 fn listen(path: &str) -> Result<OwnedFd> {
     let what = || format!("listen on {path}");
     let _ = std::fs::remove_file(path);
-    let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None).context(what)?;
+    let fd =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
+            .context(what)?;
     rustix::net::bind(&fd, &SocketAddrUnix::new(path).context(what)?).context(what)?;
     rustix::net::listen(&fd, 64).context(what)?;
     Ok(fd)
@@ -214,7 +220,9 @@ fn become_shim(start: &Start, running: Running, container: Option<(OwnedFd, &Cgr
         placed.push((stdout, fds::STDOUT));
         placed.push((stderr, fds::STDERR));
     }
-    let folder = |path: &str| rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).context(|| path.to_string());
+    let folder = |path: &str| {
+        rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).context(|| path.to_string())
+    };
     let (mut exit_file, mut oom_file, mut cgroups) = ("", String::new(), Vec::new());
     if let Some((listen, cgroup)) = container {
         flags.push('r');

@@ -105,7 +105,8 @@ pub fn run(arguments: &[&'static [u8]]) -> Result<(), Errno> {
 
     let open = flag(b'd');
     let stdin = (flag(b'i') || flag(b't')).then(|| take(fds::STDIN)).flatten();
-    let stdout = if flag(b't') { stdin.as_ref().and_then(|fd| fd.try_clone().ok()) } else { open.then(|| take(fds::STDOUT)).flatten() };
+    let stdout =
+        if flag(b't') { stdin.as_ref().and_then(|fd| fd.try_clone().ok()) } else { open.then(|| take(fds::STDOUT)).flatten() };
     let stderr = (open && !flag(b't')).then(|| take(fds::STDERR)).flatten();
     for fd in [&stdin, &stdout, &stderr].into_iter().flatten() {
         rustix::io::ioctl_fionbio(fd, true)?;
@@ -287,7 +288,8 @@ impl Shim {
         while i < self.clients.len() {
             let client = &self.clients[i];
             let whole = self.whole(client, stream);
-            let in_other = client.sent[other] > 0 && client.sent[other] < self.whole(client, other) && self.outputs[other].is_busy();
+            let in_other =
+                client.sent[other] > 0 && client.sent[other] < self.whole(client, other) && self.outputs[other].is_busy();
             if !self.wants(client, stream) || client.sent[stream] >= whole {
                 i += 1;
                 continue;
@@ -442,7 +444,8 @@ impl Shim {
             }
             wire::RESIZE if self.tty => {
                 if let Some(terminal) = &self.stdin {
-                    let size = rustix::termios::Winsize { ws_row: record.a as u16, ws_col: record.b as u16, ws_xpixel: 0, ws_ypixel: 0 };
+                    let size =
+                        rustix::termios::Winsize { ws_row: record.a as u16, ws_col: record.b as u16, ws_xpixel: 0, ws_ypixel: 0 };
                     let _ = rustix::termios::tcsetwinsize(terminal, size);
                 }
             }
@@ -471,7 +474,8 @@ impl Shim {
 
     fn accept(&mut self) {
         if let Some(listen) = &self.listen
-            && let Ok(socket) = rustix::net::accept_with(listen, rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK)
+            && let Ok(socket) =
+                rustix::net::accept_with(listen, rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK)
         {
             let _ = self.guests.push(socket);
         }
@@ -544,7 +548,8 @@ fn oom_kills(path: &[u8]) -> u64 {
         return 0;
     }
     let mut text = [0u8; 512];
-    let read = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).and_then(|fd| rustix::io::read(&fd, &mut text));
+    let read =
+        rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).and_then(|fd| rustix::io::read(&fd, &mut text));
     let Ok(n) = read else { return 0 };
     text[..n]
         .split(|b| *b == b'\n')

@@ -67,12 +67,7 @@ fn rename_into(root: &Root, staged: &Path, target: &Path) -> Result<()> {
     match std::fs::rename(staged, target) {
         Ok(()) => {}
         // Content is named by its digest: what is there is the same.
-        Err(e)
-            if matches!(
-                e.kind(),
-                std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::DirectoryNotEmpty
-            ) =>
-        {
+        Err(e) if matches!(e.kind(), std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::DirectoryNotEmpty) => {
             return trash::discard(root, staged);
         }
         Err(e) => return Err(e.into()),

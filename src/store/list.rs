@@ -62,10 +62,7 @@ pub fn images(root: &Root) -> Result<(Vec<StoredImage>, Vec<SetAside>)> {
     for path in names(&folder)? {
         match read_image(root, &path) {
             Ok(image) => found.push(image),
-            Err(e) => aside.push(SetAside {
-                path,
-                reason: e.to_string(),
-            }),
+            Err(e) => aside.push(SetAside { path, reason: e.to_string() }),
         }
     }
     Ok((found, aside))
@@ -77,10 +74,7 @@ pub fn tags(root: &Root) -> Result<(Vec<StoredTag>, Vec<SetAside>)> {
     for path in names(&root.path().join("tags"))? {
         match read_tag(&path) {
             Ok(tag) => found.push(tag),
-            Err(e) => aside.push(SetAside {
-                path,
-                reason: e.to_string(),
-            }),
+            Err(e) => aside.push(SetAside { path, reason: e.to_string() }),
         }
     }
     Ok((found, aside))
@@ -108,12 +102,7 @@ fn read_image(root: &Root, path: &Path) -> Result<StoredImage> {
     }
     let info: ImageInfo = serde_json::from_slice(&read_small(&path.join("image.json"))?)
         .map_err(|e| Error::internal(format!("image.json is damaged: {e}")))?;
-    Ok(StoredImage {
-        id,
-        config,
-        layers,
-        info,
-    })
+    Ok(StoredImage { id, config, layers, info })
 }
 
 pub(super) fn read_tag(path: &Path) -> Result<StoredTag> {
@@ -134,8 +123,6 @@ pub(super) fn read_tag(path: &Path) -> Result<StoredTag> {
 pub(super) fn read_small(path: &Path) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     let file = std::fs::File::open(path).context(|| format!("open {}", path.display()))?;
-    file.take(LARGEST)
-        .read_to_end(&mut out)
-        .context(|| format!("read {}", path.display()))?;
+    file.take(LARGEST).read_to_end(&mut out).context(|| format!("read {}", path.display()))?;
     Ok(out)
 }

@@ -51,10 +51,7 @@ pub(super) fn check_or_make(root: &Path) -> Result<bool> {
 }
 
 fn make(root: &Path, file: &Path) -> Result<()> {
-    let meta = Meta {
-        format: FORMAT,
-        ..Meta::default()
-    };
+    let meta = Meta { format: FORMAT, ..Meta::default() };
     let fresh = root.join("meta.json.new");
     let mut out = std::fs::File::create(&fresh)?;
     out.write_all(&serde_json::to_vec(&meta)?)?;

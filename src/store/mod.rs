@@ -38,36 +38,19 @@ impl Root {
         let lock = lock(path)?;
         rustix::fs::chmod(path, Mode::from_raw_mode(0o711)).context(|| format!("data root {}", path.display()))?;
         let may_write = meta::check_or_make(path)?;
-        for folder in [
-            "layers/sha256",
-            "images/sha256",
-            "tags",
-            "containers",
-            "networks",
-            "volumes",
-            "staging",
-            "trash",
-        ] {
+        for folder in ["layers/sha256", "images/sha256", "tags", "containers", "networks", "volumes", "staging", "trash"] {
             let folder = path.join(folder);
             std::fs::create_dir_all(&folder).context(|| format!("create {}", folder.display()))?;
             // What lies in volumes and layers is for processes of other users inside containers; the listing is not.
             let mode = if folder.ends_with("volumes") { 0o711 } else { 0o710 };
             rustix::fs::chmod(&folder, Mode::from_raw_mode(mode)).context(|| format!("create {}", folder.display()))?;
         }
-        Ok(Root {
-            path: path.clone(),
-            _lock: Some(lock),
-            may_write,
-        })
+        Ok(Root { path: path.clone(), _lock: Some(lock), may_write })
     }
 
     /// The data root of a running daemon, for its workers: neither locks nor checks.
     pub fn attach(path: &Path) -> Root {
-        Root {
-            path: path.to_path_buf(),
-            _lock: None,
-            may_write: true,
-        }
+        Root { path: path.to_path_buf(), _lock: None, may_write: true }
     }
 
     /// Where it is.
@@ -147,10 +130,9 @@ fn lock(path: &Path) -> Result<OwnedFd> {
     })?;
     match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(fd),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::conflict(format!(
-            "data root {} is in use by another prtiql daemon",
-            path.display()
-        ))),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(Error::conflict(format!("data root {} is in use by another prtiql daemon", path.display())))
+        }
         Err(e) => Err(Error::from(e).context(format!("lock data root {}", path.display()))),
     }
 }
@@ -178,11 +160,7 @@ mod tests {
 
     #[test]
     fn references_survive_as_file_names() {
-        for text in [
-            "busybox:latest",
-            "h.x:5000/a/b__c/d:V1.2-x",
-            &format!("a@{}", Digest::of(b"")),
-        ] {
+        for text in ["busybox:latest", "h.x:5000/a/b__c/d:V1.2-x", &format!("a@{}", Digest::of(b""))] {
             let r = Reference::parse(text).unwrap();
             let name = escape(&r);
             assert!(!name.contains('/'));
@@ -229,10 +207,7 @@ mod tests {
             r#"{{"architecture":"amd64","os":"linux","config":{{}},"rootfs":{{"type":"layers","diff_ids":["{diff}"]}}}}"#
         );
         let id = Digest::of(config.as_bytes());
-        let info = ImageInfo {
-            sizes: vec![5],
-            ..ImageInfo::default()
-        };
+        let info = ImageInfo { sizes: vec![5], ..ImageInfo::default() };
         std::fs::create_dir(root.layer(&diff)).unwrap();
         commit_image(&root, "job", config.as_bytes(), None, &info).unwrap();
         commit_image(&root, "job", config.as_bytes(), None, &info).unwrap();
@@ -244,10 +219,7 @@ mod tests {
         std::fs::write(temp.0.join("tags/docker.io+library+b=1"), "junk").unwrap();
         let (found, aside) = images(&root).unwrap();
         assert_eq!((found.len(), aside.len()), (1, 1));
-        assert_eq!(
-            (found[0].id, found[0].layers.clone(), found[0].info.sizes.clone()),
-            (id, vec![diff], vec![5])
-        );
+        assert_eq!((found[0].id, found[0].layers.clone(), found[0].info.sizes.clone()), (id, vec![diff], vec![5]));
         assert!(aside[0].reason.contains("config.json"), "{}", aside[0].reason);
         let (tags, aside) = tags(&root).unwrap();
         assert_eq!((tags.len(), aside.len()), (1, 1));

@@ -105,7 +105,16 @@ fn clone2(flags: u64, fd: &mut libc::c_int) -> rustix::io::Result<libc::c_long> 
     // The order of the last two arguments differs between machines; both are zero here.
     // SAFETY: as for clone3: without CLONE_VM and with a null stack it is fork; the kernel writes one integer to `fd`.
     #[allow(unsafe_code)]
-    let r = unsafe { libc::syscall(libc::SYS_clone, flags as libc::c_ulong | libc::SIGCHLD as libc::c_ulong, 0, std::ptr::from_mut(fd), 0usize, 0usize) };
+    let r = unsafe {
+        libc::syscall(
+            libc::SYS_clone,
+            flags as libc::c_ulong | libc::SIGCHLD as libc::c_ulong,
+            0,
+            std::ptr::from_mut(fd),
+            0usize,
+            0usize,
+        )
+    };
     result(r)
 }
 

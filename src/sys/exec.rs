@@ -22,7 +22,9 @@ pub fn fexecve(fd: BorrowedFd<'_>, args: &[CString], env: &[CString]) -> rustix:
     let (args, env) = (pointers(args), pointers(env));
     // SAFETY: both arrays end with a null pointer and outlive the call, and the path is a C string.
     #[allow(unsafe_code)]
-    let r = unsafe { libc::syscall(libc::SYS_execveat, fd.as_raw_fd(), c"".as_ptr(), args.as_ptr(), env.as_ptr(), libc::AT_EMPTY_PATH) };
+    let r = unsafe {
+        libc::syscall(libc::SYS_execveat, fd.as_raw_fd(), c"".as_ptr(), args.as_ptr(), env.as_ptr(), libc::AT_EMPTY_PATH)
+    };
     result(r).err().unwrap_or(rustix::io::Errno::IO)
 }
 

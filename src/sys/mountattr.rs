@@ -20,7 +20,14 @@ pub fn set(mount: BorrowedFd<'_>, set: u64, clear: u64, propagation: u64, recurs
     // SAFETY: the kernel reads a structure of the given size and a C string.
     #[allow(unsafe_code)]
     let r = unsafe {
-        libc::syscall(libc::SYS_mount_setattr, mount.as_raw_fd(), c"".as_ptr(), flags as libc::c_uint, &raw const attr, size_of::<MountAttr>())
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags as libc::c_uint,
+            &raw const attr,
+            size_of::<MountAttr>(),
+        )
     };
     result(r).map(drop)
 }

@@ -29,7 +29,9 @@ pub fn daemon() -> Result<SignalFd, Errno> {
 /// All signals but those that are faults of the program itself; blocks them.
 pub fn all() -> Result<SignalFd, Errno> {
     let mut set = SigSet::all();
-    for fault in [NixSignal::SIGSEGV, NixSignal::SIGBUS, NixSignal::SIGFPE, NixSignal::SIGILL, NixSignal::SIGABRT, NixSignal::SIGTRAP] {
+    for fault in
+        [NixSignal::SIGSEGV, NixSignal::SIGBUS, NixSignal::SIGFPE, NixSignal::SIGILL, NixSignal::SIGABRT, NixSignal::SIGTRAP]
+    {
         set.remove(fault);
     }
     let failed = |e: nix::errno::Errno| Errno::from_raw_os_error(e as i32);

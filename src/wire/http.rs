@@ -76,11 +76,8 @@ pub fn parse_head(bytes: &[u8]) -> Result<Option<(Request, usize)>, (u16, Error)
         Err(httparse::Error::TooManyHeaders) => return Err((431, Error::invalid("more than 96 request header fields"))),
         Err(e) => return Err((400, Error::invalid(format!("malformed HTTP request: {e}")))),
     };
-    let headers: Vec<(String, String)> = raw
-        .headers
-        .iter()
-        .map(|h| (h.name.to_ascii_lowercase(), String::from_utf8_lossy(h.value).trim().to_string()))
-        .collect();
+    let headers: Vec<(String, String)> =
+        raw.headers.iter().map(|h| (h.name.to_ascii_lowercase(), String::from_utf8_lossy(h.value).trim().to_string())).collect();
     let target = raw.path.unwrap_or("/");
     let target = match target.find("://") {
         Some(at) if !target.starts_with('/') => target[at + 3..].find('/').map_or("/", |slash| &target[at + 3 + slash..]),

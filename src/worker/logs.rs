@@ -41,7 +41,8 @@ struct Client {
 impl Client {
     fn send(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
-            let n = rustix::io::retry_on_intr(|| rustix::net::send(&self.socket, bytes, SendFlags::NOSIGNAL)).context(|| "client")?;
+            let n =
+                rustix::io::retry_on_intr(|| rustix::net::send(&self.socket, bytes, SendFlags::NOSIGNAL)).context(|| "client")?;
             bytes = &bytes[n..];
         }
         Ok(())
@@ -94,7 +95,9 @@ pub fn run(task: &Logs, socket: OwnedFd) -> Result<()> {
         Err(e) if !client.started => {
             let body = format!("{}\n", serde_json::json!({"message": e.to_string()}));
             let head = common_head(e.kind().status());
-            client.send(format!("{head}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes())?;
+            client.send(
+                format!("{head}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes(),
+            )?;
             Err(e)
         }
         Err(e) => Err(e),
@@ -166,7 +169,8 @@ fn wait(client: &Client, watch: &OwnedFd, shim: &OwnedFd) -> Result<bool> {
 
 /// Names of the log files, oldest first.
 fn files(dir: &str) -> Vec<String> {
-    let mut names: Vec<String> = (1..).map(|n| format!("{CURRENT}.{n}")).take_while(|n| std::path::Path::new(&format!("{dir}/{n}")).exists()).collect();
+    let mut names: Vec<String> =
+        (1..).map(|n| format!("{CURRENT}.{n}")).take_while(|n| std::path::Path::new(&format!("{dir}/{n}")).exists()).collect();
     names.reverse();
     if std::path::Path::new(&format!("{dir}/{CURRENT}")).exists() {
         names.push(CURRENT.to_string());
@@ -313,7 +317,9 @@ mod tests {
     fn tail_since_streams_and_torn_records() {
         let dir = std::env::temp_dir().join(format!("prtiql-logs-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
-        let line = |n: i64, stream: &str| format!("{{\"log\":\"{n}\\n\",\"stream\":\"{stream}\",\"time\":\"{}\"}}\n", Time(n * 1_000_000_000).rfc3339_fixed());
+        let line = |n: i64, stream: &str| {
+            format!("{{\"log\":\"{n}\\n\",\"stream\":\"{stream}\",\"time\":\"{}\"}}\n", Time(n * 1_000_000_000).rfc3339_fixed())
+        };
         let old: String = (1..=3).map(|n| line(n, "stdout")).collect();
         let new: String = (4..=6).map(|n| line(n, if n == 5 { "stderr" } else { "stdout" })).collect();
         std::fs::write(dir.join("json.log.1"), old).unwrap();

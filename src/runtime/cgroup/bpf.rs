@@ -48,11 +48,13 @@ fn program(rules: &[Rule]) -> Vec<Insn> {
             'c' => tests.push(insn(JNE, TYPE, 0, 0, 2)),
             _ => {}
         }
-        let bits = rule.access.chars().fold(0, |all, c| all | match c {
-            'm' => 1,
-            'r' => 2,
-            'w' => 4,
-            _ => 0,
+        let bits = rule.access.chars().fold(0, |all, c| {
+            all | match c {
+                'm' => 1,
+                'r' => 2,
+                'w' => 4,
+                _ => 0,
+            }
         });
         if bits != 7 {
             tests.push(insn(MOV_REG, SCRATCH, ACCESS, 0, 0));

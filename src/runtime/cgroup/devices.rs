@@ -60,7 +60,8 @@ pub fn rules(spec: &[DeviceRule]) -> Vec<Rule> {
         all.insert(0, Rule { allow: false, kind: 'a', major: None, minor: None, access: "rwm".to_owned() });
     }
     if !all[0].allow {
-        let always = ALWAYS.map(|(kind, major, minor, access)| Rule { allow: true, kind, major, minor, access: access.to_owned() });
+        let always =
+            ALWAYS.map(|(kind, major, minor, access)| Rule { allow: true, kind, major, minor, access: access.to_owned() });
         all.splice(1..1, always);
     }
     all
@@ -95,7 +96,11 @@ mod tests {
 
     #[test]
     fn everything_is_denied_first() {
-        for spec in [vec![], vec![rule(false, "", None, None, "rwm")], vec![rule(true, "a", None, None, "rwm"), rule(false, "a", Some(-1), None, "")]] {
+        for spec in [
+            vec![],
+            vec![rule(false, "", None, None, "rwm")],
+            vec![rule(true, "a", None, None, "rwm"), rule(false, "a", Some(-1), None, "")],
+        ] {
             let lines = lines(&spec);
             assert!(!lines[0].allow && lines[0].text == "a");
             assert_eq!(lines.len(), 11);

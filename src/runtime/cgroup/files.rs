@@ -26,7 +26,8 @@ pub fn counter(path: &str, name: &str) -> Result<u64> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(0),
         other => other.context(|| format!("read {path}"))?,
     };
-    let value = text.lines().find_map(|l| l.split_once(' ').filter(|(key, _)| *key == name)).and_then(|(_, v)| v.trim().parse().ok());
+    let value =
+        text.lines().find_map(|l| l.split_once(' ').filter(|(key, _)| *key == name)).and_then(|(_, v)| v.trim().parse().ok());
     Ok(value.unwrap_or(0))
 }
 

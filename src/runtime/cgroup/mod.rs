@@ -90,7 +90,11 @@ impl Cgroup {
 
     /// The directories of the group, one for version 2.
     pub fn dirs(&self) -> Vec<String> {
-        if self.v2 { vec![self.v2_dir()] } else { self.hierarchies.iter().map(|h| format!("{ROOT}/{}{}", h.dir, self.path)).collect() }
+        if self.v2 {
+            vec![self.v2_dir()]
+        } else {
+            self.hierarchies.iter().map(|h| format!("{ROOT}/{}{}", h.dir, self.path)).collect()
+        }
     }
 
     /// The directory in the hierarchy of a controller.

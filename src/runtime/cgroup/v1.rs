@@ -229,7 +229,9 @@ fn block_io(group: &Cgroup, b: &BlockIo) -> Result<()> {
         // the file's name depends on the scheduler that the kernel has
         match files::write(&format!("{dir}/blkio.bfq.weight"), &weight.to_string()) {
             Err(Errno::NOENT) => match files::write(&format!("{dir}/blkio.weight"), &weight.to_string()) {
-                Err(Errno::NOENT) => log::warn!("the kernel has no weights of block I/O (CONFIG_BFQ_GROUP_IOSCHED): blkio weight is not applied"),
+                Err(Errno::NOENT) => {
+                    log::warn!("the kernel has no weights of block I/O (CONFIG_BFQ_GROUP_IOSCHED): blkio weight is not applied")
+                }
                 other => other.context(|| format!("set blkio.weight to {weight}"))?,
             },
             other => other.context(|| format!("set blkio.bfq.weight to {weight}"))?,

@@ -44,7 +44,9 @@ fn hand_down(dir: &str) -> Result<()> {
 
 fn missing(file: &str) -> Error {
     let controller = file.split('.').next().unwrap_or_default();
-    Error::unsupported(format!("the control group has no {file}: the kernel has no {controller} controller, or it is bound to version 1"))
+    Error::unsupported(format!(
+        "the control group has no {file}: the kernel has no {controller} controller, or it is bound to version 1"
+    ))
 }
 
 /// Writes a limit, handing controllers down first if that is what is missing.
@@ -88,7 +90,9 @@ pub fn set(group: &Cgroup, r: &Resources) -> Result<()> {
         if let Some(value) = swap_only(m.swap.unwrap_or(0), m.limit)? {
             match limit(group, "memory.swap.max", &max(value)) {
                 // without swap in the kernel there is none to limit
-                Err(e) if e.kind() == crate::base::Kind::Unsupported => log::warn!("the kernel does not account swap (CONFIG_SWAP): swap is not limited"),
+                Err(e) if e.kind() == crate::base::Kind::Unsupported => {
+                    log::warn!("the kernel does not account swap (CONFIG_SWAP): swap is not limited")
+                }
                 other => other?,
             }
         }
@@ -167,7 +171,11 @@ fn block_io(group: &Cgroup, b: &BlockIo) -> Result<()> {
         ("wiops", &b.throttle_write_iops_device),
     ] {
         for d in list {
-            limit(group, "io.max", &format!("{}:{} {key}={}", d.major, d.minor, if d.rate == 0 { "max".to_owned() } else { d.rate.to_string() }))?;
+            limit(
+                group,
+                "io.max",
+                &format!("{}:{} {key}={}", d.major, d.minor, if d.rate == 0 { "max".to_owned() } else { d.rate.to_string() }),
+            )?;
         }
     }
     Ok(())

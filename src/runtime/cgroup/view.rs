@@ -17,7 +17,8 @@ pub fn mount(root: BorrowedFd<'_>, dest: &str, o: &Options, group: &Cgroup, own:
     let at = path::mountpoint(root, dest, Make::Directory)?;
     if own {
         // from inside the namespace the root of the file system is the container's group
-        return mount::file_system(root, dest, at.as_fd(), "cgroup2", "cgroup", &Options { data: Vec::new(), ..o.clone() }).map(drop);
+        return mount::file_system(root, dest, at.as_fd(), "cgroup2", "cgroup", &Options { data: Vec::new(), ..o.clone() })
+            .map(drop);
     }
     let host = rustix::fs::open(ROOT, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).context(|| format!("open {ROOT}"))?;
     mount::bind(root, dest, at.as_fd(), host.as_fd(), &Options { recursive: true, data: Vec::new(), ..o.clone() })

@@ -155,7 +155,10 @@ pub fn compile(profile: &Seccomp) -> Result<Filter> {
         profile.architectures.iter().any(|a| {
             matches!(
                 (a.as_str(), m.audit),
-                ("SCMP_ARCH_X86", 0x4000_0003) | ("SCMP_ARCH_X86_64", 0xc000_003e) | ("SCMP_ARCH_ARM", 0x4000_0028) | ("SCMP_ARCH_AARCH64", 0xc000_00b7)
+                ("SCMP_ARCH_X86", 0x4000_0003)
+                    | ("SCMP_ARCH_X86_64", 0xc000_003e)
+                    | ("SCMP_ARCH_ARM", 0x4000_0028)
+                    | ("SCMP_ARCH_AARCH64", 0xc000_00b7)
             )
         })
     };
@@ -206,7 +209,8 @@ fn alternatives(args: &[SeccompArg]) -> Result<Vec<Vec<Test>>> {
     let mut tests = Vec::new();
     for a in args {
         let one = test(a.index, &a.op, a.value, a.value_two);
-        let one = one.filter(|t| t.arg < 6).ok_or_else(|| Error::invalid(format!("seccomp: condition {a:?} is not understood")))?;
+        let one =
+            one.filter(|t| t.arg < 6).ok_or_else(|| Error::invalid(format!("seccomp: condition {a:?} is not understood")))?;
         tests.push(one);
     }
     if tests.is_empty() {

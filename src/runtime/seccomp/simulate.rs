@@ -61,8 +61,10 @@ fn docker(machine: &Machine, caps: u64, number: u32, args: [u64; 6]) -> u32 {
 fn docker_s_profile_is_what_its_groups_say() {
     let machines = [X86_64, X86, AARCH64, ARM, RISCV64];
     let default: u64 = 0xa804_25fb;
-    let (mut checked, values) =
-        (0, [0, 1, 8, 37, 38, 39, 40, 41, 0x20000, 0x20008, 0x10000, 0xffff_ffff, 0x1_0000_0000, 0x7e02_0000, 0x4000_0000, u64::MAX]);
+    let (mut checked, values) = (
+        0,
+        [0, 1, 8, 37, 38, 39, 40, 41, 0x20000, 0x20008, 0x10000, 0xffff_ffff, 0x1_0000_0000, 0x7e02_0000, 0x4000_0000, u64::MAX],
+    );
     for caps in [default, 0, u64::MAX, default | 1 << 21, default | 1 << 19] {
         let parts: Vec<Part> = machines.iter().map(|m| docker_part(m, caps)).collect();
         let program = emit::program(&parts, KILL_PROCESS);
@@ -70,7 +72,12 @@ fn docker_s_profile_is_what_its_groups_say() {
             for number in (0..600).chain([0xf_0000, 0xf_0001, 0xf_0002, 0xf_0005, 0xf_0006, 0x4000_0000, 0x4000_0001, u32::MAX]) {
                 for value in values {
                     let args = [value, 0, 0, 0, 0, 0];
-                    assert_eq!(run(&program, m.audit, number, args), docker(m, caps, number, args), "{:#x} {number} {value:#x} {caps:#x}", m.audit);
+                    assert_eq!(
+                        run(&program, m.audit, number, args),
+                        docker(m, caps, number, args),
+                        "{:#x} {number} {value:#x} {caps:#x}",
+                        m.audit
+                    );
                     checked += 1;
                 }
             }
@@ -99,7 +106,9 @@ fn the_native_program_is_small_and_knows_the_calls_that_matter() {
 
 #[test]
 fn the_numbers_are_those_of_libc() {
-    for (name, n) in [("read", libc::SYS_read), ("openat", libc::SYS_openat), ("setns", libc::SYS_setns), ("seccomp", libc::SYS_seccomp)] {
+    for (name, n) in
+        [("read", libc::SYS_read), ("openat", libc::SYS_openat), ("setns", libc::SYS_setns), ("seccomp", libc::SYS_seccomp)]
+    {
         assert_eq!(numbers(&HERE[0]).find(|(known, _)| *known == name).unwrap().1 as libc::c_long, n);
     }
 }
@@ -123,8 +132,11 @@ fn user_profiles() {
     assert_eq!((call(libc::SYS_close, [0, (7 << 32) | 5, 0, 0, 0, 0]), call(libc::SYS_close, [0, 6, 0, 0, 0, 0])), (TRAP, ALLOW));
     assert_eq!((call(libc::SYS_dup, [0, 0, 0, 0, 0, 7]), call(libc::SYS_dup, [0, 0, 0, 0, 0, 8])), (LOG, ALLOW));
     assert_eq!(call(libc::SYS_getpid, [0; 6]), ALLOW);
-    for bad in [r#"{"defaultAction":"X"}"#, r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"SCMP_ACT_NOTIFY"}]}"#,
-        r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"SCMP_ACT_TRAP","args":[{"index":6,"op":"SCMP_CMP_EQ"}]}]}"#] {
+    for bad in [
+        r#"{"defaultAction":"X"}"#,
+        r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"SCMP_ACT_NOTIFY"}]}"#,
+        r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"SCMP_ACT_TRAP","args":[{"index":6,"op":"SCMP_CMP_EQ"}]}]}"#,
+    ] {
         assert!(compile(&serde_json::from_str(bad).unwrap()).is_err(), "{bad}");
     }
 }
