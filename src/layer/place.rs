@@ -36,11 +36,6 @@ impl Tree {
         Tree { root, last: None, has_openat2: true }
     }
 
-    /// The root itself.
-    pub fn root(&self) -> BorrowedFd<'_> {
-        self.root.as_fd()
-    }
-
     /// Forgets the folder used last: something was replaced.
     pub fn forget(&mut self) {
         self.last = None;

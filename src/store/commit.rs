@@ -2,6 +2,7 @@
 
 use crate::base::{Context, Error, Result};
 use crate::image::Digest;
+use crate::layer::Applied;
 use crate::store::{ImageInfo, Root, list, trash};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -21,6 +22,19 @@ pub struct LayerInfo {
     pub size: u64,
     /// Entries of the tar.
     pub entries: u64,
+}
+
+impl LayerInfo {
+    /// Of a layer just applied.
+    pub fn of(applied: &Applied) -> LayerInfo {
+        LayerInfo {
+            format: 1,
+            diff_id: applied.diff_id,
+            tar_size: applied.tar_size,
+            size: applied.size,
+            entries: applied.entries,
+        }
+    }
 }
 
 /// Reads a layer's `layer.json`.

@@ -80,6 +80,12 @@ pub fn tags(root: &Root) -> Result<(Vec<StoredTag>, Vec<SetAside>)> {
     Ok((found, aside))
 }
 
+/// The diff IDs of all layers; what has no such name is passed over.
+pub fn layers(root: &Root) -> Result<Vec<Digest>> {
+    let all = names(&root.path().join("layers/sha256"))?;
+    Ok(all.iter().filter_map(|path| Digest::from_hex(path.file_name()?.to_str()?).ok()).collect())
+}
+
 /// Entries of a folder in a steady order.
 fn names(folder: &Path) -> Result<Vec<PathBuf>> {
     let read = || -> std::io::Result<Vec<PathBuf>> { std::fs::read_dir(folder)?.map(|e| Ok(e?.path())).collect() };
@@ -105,7 +111,8 @@ fn read_image(root: &Root, path: &Path) -> Result<StoredImage> {
     Ok(StoredImage { id, config, layers, info })
 }
 
-pub(super) fn read_tag(path: &Path) -> Result<StoredTag> {
+/// Reads one file of tags/.
+pub fn read_tag(path: &Path) -> Result<StoredTag> {
     let text = String::from_utf8(read_small(path)?).map_err(|_| Error::internal("it is not text"))?;
     let mut lines = text.lines();
     let image = Digest::parse(lines.next().unwrap_or(""))?;

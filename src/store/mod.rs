@@ -8,9 +8,9 @@ mod meta;
 mod trash;
 
 pub use commit::{LayerInfo, commit_image, commit_layer, layer_info};
-pub use list::{ImageInfo, SetAside, StoredImage, StoredTag, images, tags};
+pub use list::{ImageInfo, SetAside, StoredImage, StoredTag, images, layers, read_tag, tags};
 pub use meta::{FORMAT, Meta};
-pub use trash::{empty_trash, tree_size};
+pub use trash::{discard, empty_trash, tree_size};
 
 use crate::base::{Context, Error, Result};
 use crate::image::{Digest, Reference};
