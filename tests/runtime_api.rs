@@ -135,8 +135,46 @@ fn host_mounts() -> String {
     std::fs::read_to_string("/proc/self/mountinfo").unwrap()
 }
 
+/// Calls that Linux 4.14 does not have.
+const NEW: &[&str] = &[
+    "clone3",
+    "openat2",
+    "fsopen",
+    "fsconfig",
+    "fsmount",
+    "move_mount",
+    "open_tree",
+    "mount_setattr",
+    "pidfd_open",
+    "close_range",
+    "faccessat2",
+];
+
+/// Makes this process, and all that it starts, see an old kernel.
+fn age() {
+    let mut profile = prtiql::runtime::spec::Seccomp { default_action: "SCMP_ACT_ALLOW".into(), ..Default::default() };
+    profile.syscalls.push(prtiql::runtime::spec::SeccompRule {
+        names: NEW.iter().map(|s| (*s).into()).collect(),
+        action: "SCMP_ACT_ERRNO".into(),
+        errno_ret: Some(libc::ENOSYS as u32),
+        args: Vec::new(),
+    });
+    let filter = runtime::seccomp::compile(&profile).unwrap();
+    prtiql::sys::exec::seccomp(&filter.program, filter.flags).unwrap();
+}
+
 #[test]
 fn as_the_engine_uses_it() {
+    const OLD: &str = "PRTIQL_TEST_OLD_KERNEL";
+    if std::env::var_os(OLD).is_some() {
+        age();
+    } else {
+        // the same once more on an "old" kernel: in a process of its own, since that cannot be undone
+        let me = std::env::current_exe().unwrap();
+        let old = std::process::Command::new(me).env(OLD, "1").output().unwrap();
+        assert!(old.status.success(), "{}", String::from_utf8_lossy(&old.stdout));
+    }
+    mounts();
     overlays();
     users();
     volumes();
@@ -173,6 +211,42 @@ fn bed_script(spec: &Spec, script: &str) -> Spec {
     let mut spec = spec.clone();
     spec.process.args = vec!["sh".into(), "-c".into(), script.into()];
     spec
+}
+
+/// The attributes of mounts, whichever way they were made.
+fn mounts() {
+    let bed = Bed::new("mounts", 0);
+    std::fs::create_dir(bed.path("vol")).unwrap();
+    let mut spec = bed.spec("touch /v/x; touch /t/x; cat /proc/keys; ls /data; echo 1 > /proc/sys/net/ipv4/ip_forward; mount");
+    let mut add = |destination: &str, kind: &str, source: &str, options: &str| {
+        let options = options.split(',').map(Into::into).collect();
+        spec.mounts.push(Mount {
+            destination: destination.into(),
+            kind: kind.into(),
+            source: source.into(),
+            options,
+            copy_up: false,
+        });
+    };
+    add("/v", "bind", &bed.path("vol"), "rbind,ro,nosuid");
+    add("/t", "tmpfs", "tmpfs", "size=1m,ro");
+    add("/sys", "sysfs", "sysfs", "nosuid,noexec,nodev,ro");
+    add("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid,noexec,nodev,ro");
+    spec.linux.masked_paths = ["/proc/keys", "/data", "/sys/firmware", "/nosuch"].map(Into::into).into();
+    spec.linux.readonly_paths = ["/proc/sys", "/nosuch"].map(Into::into).into();
+    let (_, text) = run(&spec);
+    for line in [
+        "/v/x: Read-only",
+        "/t/x: Read-only",
+        "ip_forward: Read-only",
+        "sysfs on /sys type sysfs (ro,nosuid,nodev,noexec,relatime)",
+        "devpts on /dev/pts type devpts (rw,relatime,gid=5,mode=620,ptmxmode=666)",
+        "/sys/fs/cgroup type",
+        "on /v type",
+    ] {
+        assert!(text.contains(line), "{line} is not in {text}");
+    }
+    assert!(!text.contains("seed") && !text.contains("keyring"), "{text}");
 }
 
 fn users() {

@@ -1,6 +1,6 @@
 //! What a container sees of file systems.
 
-use super::{Bed, exists};
+use super::Bed;
 use serde_json::json;
 
 #[test]
@@ -118,26 +118,4 @@ fn without_pivot_root() {
     let name = bed.name.clone();
     let out = bed.runtime(&["run", "--no-pivot", &name]).ok();
     assert!(out.contains("ok") && !out.contains("boot") && !out.contains("work"), "{out}");
-}
-
-#[test]
-fn as_on_a_kernel_without_the_new_mount_calls() {
-    let mut bed = Bed::new("old");
-    bed.env("PRTIQL_OLD_MOUNT", "1");
-    let vol = bed.dir.join("vol");
-    std::fs::create_dir(&vol).unwrap();
-    bed.mount("/v", "bind", vol.to_str().unwrap(), &["rbind", "ro", "nosuid"]);
-    bed.mount("/t", "tmpfs", "tmpfs", &["size=1m", "ro"]);
-    bed.script("touch /v/x; touch /t/x; cat /proc/keys; ls /sys/firmware; echo 1 > /proc/sys/net/ipv4/ip_forward; mount; cat /proc/self/cgroup; ls -l /proc/1/exe");
-    let said = bed.run();
-    for refused in ["/v/x: Read-only", "/t/x: Read-only", "ip_forward: Read-only"] {
-        assert!(said.err.contains(refused), "{refused} is not in {}", said.err);
-    }
-    for line in ["sysfs on /sys type sysfs (ro,nosuid,nodev,noexec,relatime)", "devpts on /dev/pts", "/sys/fs/cgroup"] {
-        assert!(said.out.contains(line), "{line} is not in {}", said.out);
-    }
-    bed.script("sleep 100");
-    bed.start();
-    bed.exec("true").ok();
-    assert!(!exists("/tmp/x-nosuch"));
 }

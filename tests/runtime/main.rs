@@ -45,7 +45,6 @@ pub struct Bed {
     pub dir: PathBuf,
     pub spec: Value,
     pub name: String,
-    env: Vec<(&'static str, &'static str)>,
 }
 
 const TOOLS: &[&str] = &[
@@ -107,7 +106,7 @@ impl Bed {
         }
         std::fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nweb:x:33:33:web:/home:/bin/sh\n").unwrap();
         std::fs::write(root.join("etc/group"), "root:x:0:\nwheel:x:10:root\nweb:x:33:\n").unwrap();
-        let mut bed = Bed { dir, spec: Value::Null, name, env: Vec::new() };
+        let mut bed = Bed { dir, spec: Value::Null, name };
         bed.runtime(&["spec", "-b", bed.bundle().to_str().unwrap()]).ok();
         bed.spec = serde_json::from_slice(&std::fs::read(bed.bundle().join("config.json")).unwrap()).unwrap();
         bed.spec["process"]["terminal"] = json!(false);
@@ -116,11 +115,6 @@ impl Bed {
         bed.spec["linux"]["cgroupsPath"] = json!(format!("/prtiql-test/{}", bed.name));
         bed.capabilities(&prtiql::runtime::caps::DEFAULT);
         bed
-    }
-
-    /// Every command gets this variable.
-    pub fn env(&mut self, key: &'static str, value: &'static str) {
-        self.env.push((key, value));
     }
 
     pub fn bundle(&self) -> PathBuf {
@@ -160,7 +154,6 @@ impl Bed {
             .args(args)
             .current_dir(self.bundle())
             .stdin(Stdio::null());
-        command.envs(self.env.iter().copied());
         command
     }
 
