@@ -1,6 +1,7 @@
 //! PRTIQL Engine: a container engine for devices. `docs/ARCHITECTURE.md` describes the whole; the modules below are its
 //! floors, each importing only from floors beneath its own (`tests/floors.rs` holds that).
 #![deny(unsafe_code)]
+#![recursion_limit = "256"]
 
 pub mod cli; // 8-7: command line
 pub mod api; // 6: the Docker Engine API

@@ -13,7 +13,10 @@ fn run(args: entry::Args) -> i32 {
         b"prtiql-shim" => return shim::main(&args.list()),
         b"prtiql-start" => return shim::start_main(),
         b"prtiql-worker" => return worker::main(),
-        b"prtiql-committer" => return worker::committer::main(),
+        b"prtiql-committer" => {
+            return worker::committer::main(&String::from_utf8_lossy(args.list().get(1).copied().unwrap_or_default()));
+        }
+        b"docker-init" => return shim::init::main(&args.to_strings()),
         _ => {}
     }
     cli::main(args.to_strings())

@@ -1,12 +1,11 @@
 //! Start, stop, restart, kill, pause, wait, resize, rename, attach, remove.
 
 use crate::api::routes::{Call, Context, Handled};
-use crate::api::server::common_head;
 use crate::base::{Error, Result};
 use crate::engine::Reply;
 use crate::engine::container::{After, Condition, PendingAttach, Status};
 use crate::engine::lifecycle::{Cause, signal_number};
-use crate::wire::http::Request;
+use crate::wire::http::{Request, common_head};
 use crate::wire::shim;
 use rustix::net::SendFlags;
 use std::os::fd::OwnedFd;

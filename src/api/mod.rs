@@ -39,6 +39,9 @@ pub fn daemon_main(args: Vec<String>) -> i32 {
         }
     };
     logger::start(&settings.log_level, settings.debug);
+    if let Err(e) = crate::runtime::shield() {
+        log::warn!("{e}"); // containers are then a little less protected from each other, not absent
+    }
     match Daemon::start(settings, args).and_then(|mut daemon| daemon.run()) {
         Ok(()) => 0,
         Err(e) => {

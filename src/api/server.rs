@@ -5,7 +5,7 @@
 use crate::base::{Error, Result};
 use crate::engine::{ConnId, Reply, kind, token};
 use crate::reactor::{Interest, Reactor, now_ms};
-use crate::wire::http::{self, Body, Chunked, MAX_BODY, MAX_HEAD, Request};
+use crate::wire::http::{self, Body, Chunked, MAX_BODY, MAX_HEAD, Request, common_head};
 use rustix::net::{RecvFlags, SendFlags};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -21,9 +21,6 @@ const MOST_WAITING: usize = 8 << 20;
 const REQUEST_MS: u64 = 60_000;
 /// What one read takes.
 const READ: usize = 16 * 1024;
-
-/// The newest API version that is served.
-pub const API_VERSION: &str = "1.44";
 
 #[derive(Debug)]
 enum State {
@@ -409,13 +406,4 @@ impl Conns {
     pub fn ids(&self) -> Vec<ConnId> {
         self.all.keys().copied().collect()
     }
-}
-
-/// Status line and the headers that every answer has.
-pub fn common_head(status: u16) -> String {
-    format!(
-        "HTTP/1.1 {status} {}\r\nApi-Version: {API_VERSION}\r\nDocker-Experimental: false\r\nOstype: linux\r\nServer: Prtiql/{} (linux)\r\n",
-        http::reason(status),
-        env!("CARGO_PKG_VERSION")
-    )
 }

@@ -2,12 +2,12 @@
 
 use crate::api::filters;
 use crate::api::routes::{Call, Context, Handled};
-use crate::api::server::API_VERSION;
 use crate::base::time::Time;
 use crate::base::{Error, Result};
 use crate::engine::Reply;
 use crate::engine::container::Status;
 use crate::engine::jobs::{Purpose, UsageFor};
+use crate::wire::http::API_VERSION;
 use crate::wire::worker::Job as Task;
 use serde_json::{Value, json};
 

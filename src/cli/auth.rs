@@ -24,7 +24,10 @@ pub fn folder(flag: &str) -> PathBuf {
 /// config.json, read.
 pub struct ConfigFile {
     path: PathBuf,
-    json: Json,
+    /// All but the credentials.
+    settings: Vec<(String, Json)>,
+    /// Registry to entry.
+    auths: Vec<(String, Json)>,
 }
 
 impl ConfigFile {
@@ -36,12 +39,26 @@ impl ConfigFile {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Json::Obj(Vec::new()),
             Err(e) => return Err(e).context(|| format!("read {}", path.display())),
         };
-        Ok(ConfigFile { path, json })
+        let (mut settings, mut auths) = (Vec::new(), Vec::new());
+        if let Json::Obj(fields) = json {
+            for (key, value) in fields {
+                match (key.as_str(), value) {
+                    ("auths", Json::Obj(entries)) => auths = entries,
+                    ("auths", _) => {}
+                    (_, value) => settings.push((key, value)),
+                }
+            }
+        }
+        Ok(ConfigFile { path, settings, auths })
     }
 
     /// A setting that is a string, such as `detachKeys`.
     pub fn setting(&self, name: &str) -> &str {
-        self.json.get(name).str()
+        self.field(name).str()
+    }
+
+    fn field(&self, name: &str) -> &Json {
+        self.settings.iter().find(|(key, _)| key == name).map_or(&Json::Null, |(_, value)| value)
     }
 
     /// The `X-Registry-Auth` header for a registry: base64 of JSON; empty if there are no credentials.
@@ -63,7 +80,7 @@ impl ConfigFile {
 
     /// User and password (or `<token>` and an identity token).
     pub fn credentials(&self, registry: &str) -> Result<Option<(String, String)>> {
-        let helper = match self.json.get("credHelpers").get(registry).str() {
+        let helper = match self.field("credHelpers").get(registry).str() {
             "" => self.setting("credsStore"),
             name => name,
         };
@@ -71,7 +88,7 @@ impl ConfigFile {
             return ask_helper(helper, registry);
         }
         let same = |key: &str| key == registry || (registry != HUB && host_of(key) == host_of(registry));
-        let Some((_, entry)) = self.json.get("auths").fields().iter().find(|(key, _)| same(key)) else { return Ok(None) };
+        let Some((_, entry)) = self.auths.iter().find(|(key, _)| same(key)) else { return Ok(None) };
         if !entry.get("identitytoken").str().is_empty() {
             return Ok(Some(("<token>".into(), entry.get("identitytoken").str().into())));
         }
@@ -95,41 +112,20 @@ impl ConfigFile {
             ],
             false => vec![("auth".into(), Json::from(base64_encode(format!("{user}:{secret}").as_bytes(), false)))],
         };
-        let auths = self.auths();
-        auths.retain(|(key, _)| key != registry);
-        auths.push((registry.into(), Json::Obj(entry)));
+        self.auths.retain(|(key, _)| key != registry);
+        self.auths.push((registry.into(), Json::Obj(entry)));
         self.save()
     }
 
     /// Removes credentials; false if there were none.
     pub fn erase(&mut self, registry: &str) -> Result<bool> {
-        let auths = self.auths();
-        let before = auths.len();
-        auths.retain(|(key, _)| key != registry);
-        let found = auths.len() < before;
+        let before = self.auths.len();
+        self.auths.retain(|(key, _)| key != registry);
+        let found = self.auths.len() < before;
         if found {
             self.save()?;
         }
         Ok(found)
-    }
-
-    fn auths(&mut self) -> &mut Vec<(String, Json)> {
-        if !matches!(self.json, Json::Obj(_)) {
-            self.json = Json::Obj(Vec::new());
-        }
-        let Json::Obj(fields) = &mut self.json else { unreachable!("made an object above") };
-        let at = match fields.iter().position(|(key, value)| key == "auths" && matches!(value, Json::Obj(_))) {
-            Some(at) => at,
-            None => {
-                fields.retain(|(key, _)| key != "auths");
-                fields.push(("auths".into(), Json::Obj(Vec::new())));
-                fields.len() - 1
-            }
-        };
-        match &mut fields[at].1 {
-            Json::Obj(auths) => auths,
-            _ => unreachable!("chosen because it is an object"),
-        }
     }
 
     /// Whole or not at all, readable by the owner only.
@@ -142,7 +138,8 @@ impl ConfigFile {
         let mut file =
             std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new).context(doing)?;
         file.set_permissions(std::fs::Permissions::from_mode(0o600)).context(doing)?;
-        file.write_all(self.json.pretty().replace("    ", "\t").as_bytes()).context(doing)?;
+        let all = Json::Obj([vec![("auths".to_string(), Json::Obj(self.auths.clone()))], self.settings.clone()].concat());
+        file.write_all(all.pretty().replace("    ", "\t").as_bytes()).context(doing)?;
         std::fs::rename(&new, &self.path).context(doing)
     }
 }

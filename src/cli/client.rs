@@ -26,11 +26,6 @@ impl Client {
         self.version.borrow().clone()
     }
 
-    /// The socket's address.
-    pub fn url(&self) -> String {
-        self.endpoint.url()
-    }
-
     /// `GET`, the answer as JSON.
     pub fn get(&self, path: &str, query: &Query) -> Result<Json> {
         let mut answer = self.send("GET", path, query, &[], None)?;
@@ -82,12 +77,6 @@ impl Client {
     ) -> Result<Response> {
         self.negotiate()?; // the body can be sent only once
         check(http::request(&self.endpoint, "POST", &self.target(path, query), headers, Payload::Stream(from, kind))?)
-    }
-
-    /// Sends a stream as the body of a `PUT`.
-    pub fn put(&self, path: &str, query: &Query, from: &mut dyn std::io::Read, kind: &'static str) -> Result<Response> {
-        self.negotiate()?;
-        check(http::request(&self.endpoint, "PUT", &self.target(path, query), &[], Payload::Stream(from, kind))?)
     }
 
     /// A request whose connection becomes a raw stream.

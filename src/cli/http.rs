@@ -269,11 +269,6 @@ impl Response {
         (self.reader.into_inner(), rest)
     }
 
-    /// The connection, to wait on.
-    pub fn stream(&self) -> &Stream {
-        self.reader.get_ref()
-    }
-
     fn chunk_head(&mut self) -> io::Result<u64> {
         let bad = || io::Error::new(io::ErrorKind::InvalidData, "a chunk's head is malformed");
         let mut line = String::new();

@@ -46,8 +46,7 @@ pub fn normalise(info: &CommandInfoWithArgs, args: &[String]) -> Result<Normal> 
             out.set(flag, value)?;
         } else if arg.len() > 1 && arg.starts_with('-') {
             let cluster = &arg[1..];
-            let mut letters = cluster.char_indices();
-            while let Some((at, letter)) = letters.next() {
+            for (at, letter) in cluster.char_indices() {
                 let flag = match info.flags.iter().find(|f| f.short == Some(letter)) {
                     Some(flag) => flag,
                     None if letter == 'h' => return Ok(Normal::Help),

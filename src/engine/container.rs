@@ -132,7 +132,6 @@ pub enum After {
 }
 
 /// A container.
-#[derive(Default)]
 pub struct Container {
     /// Fixed.
     pub def: Definition,
@@ -165,9 +164,34 @@ pub struct Container {
 }
 
 impl Container {
+    /// One that has not run.
+    pub fn new(def: Definition, image: Digest, number: u32) -> Container {
+        Container {
+            id: def.id.clone(),
+            def,
+            image,
+            state: State::default(),
+            number,
+            link: None,
+            starting: None,
+            pending: Vec::new(),
+            waiters: Vec::new(),
+            stops: Vec::new(),
+            endpoints: BTreeMap::new(),
+            backoff: 0,
+            exit_on_next: false,
+            cgroup: String::new(),
+        }
+    }
+
     /// Running, paused too.
     pub fn is_running(&self) -> bool {
         matches!(self.state.status, Status::Running | Status::Paused)
+    }
+
+    /// Its control group, while it runs.
+    pub fn control_group(&self) -> Result<crate::runtime::Cgroup> {
+        crate::runtime::Cgroup::locate(&self.cgroup, &self.id)
     }
 
     /// Lives in the exec root only: it goes when it ends, so it need not outlive a power cut.

@@ -2,7 +2,7 @@
 
 use crate::base::time::Time;
 use crate::base::{Error, Result, id};
-use crate::engine::container::{Container, Definition, State};
+use crate::engine::container::{Container, Definition};
 use crate::engine::{Engine, limits, names};
 use crate::image::Digest;
 use crate::wire::container::{Config, Create, Endpoint};
@@ -66,14 +66,7 @@ impl Engine {
         self.resolve_mounts(&mut def)?;
         self.save_definition(&def)?;
         let number = self.number();
-        self.containers.insert(Container {
-            id: id.clone(),
-            image: image.id,
-            def,
-            state: State::default(),
-            number,
-            ..Container::default()
-        });
+        self.containers.insert(Container::new(def, image.id, number));
         self.emit_container("create", &id, &[]);
         Ok(Created { id, warnings })
     }

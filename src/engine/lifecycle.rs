@@ -166,6 +166,7 @@ impl Engine {
                 )));
             }
             start.ipc_of = Some(running("IPC", name)?);
+            start.ipc_run_dir = self.run_dir(&other.id);
         }
         let joined = match def.host.network_mode.strip_prefix("container:") {
             Some(name) => {
@@ -497,7 +498,7 @@ impl Engine {
             Status::Paused => return Err(Error::conflict(format!("Container {id} is already paused"))),
             _ => return Err(Error::conflict(format!("Container {id} is not running"))),
         }
-        crate::runtime::cgroup::freeze(&c.cgroup, true)?;
+        c.control_group()?.freeze()?;
         c.state.status = Status::Paused;
         self.save_run_state(id);
         self.emit_container("pause", id, &[]);
@@ -517,7 +518,7 @@ impl Engine {
 
     fn thaw(&mut self, id: &str) {
         let Some(c) = self.containers.get_mut(id) else { return };
-        if let Err(e) = crate::runtime::cgroup::freeze(&c.cgroup, false) {
+        if let Err(e) = c.control_group().and_then(|g| g.thaw()) {
             log::warn!("unpause {}: {e}", id::short(id));
         }
         c.state.status = Status::Running;

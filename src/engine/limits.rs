@@ -124,7 +124,7 @@ pub fn check(config: &Config, host: &HostConfig, machine: &Host) -> Result<()> {
     for name in host.cap_add.iter().flatten().chain(host.cap_drop.iter().flatten()) {
         let upper = name.to_ascii_uppercase();
         let full = if upper == "ALL" || upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
-        if full != "ALL" && crate::runtime::caps::by_name(&full).is_none() {
+        if full != "ALL" && crate::runtime::caps::bit(&full).is_none() {
             return bad(format!("invalid capability: unknown capability: \"{full}\""));
         }
     }

@@ -116,17 +116,9 @@ impl Engine {
                 let _ = self.networks.take(Some(address));
             }
         }
-        let (endpoints, cgroup) = (run.endpoints, run.cgroup);
-        self.containers.insert(Container {
-            id: id.clone(),
-            image,
-            def,
-            state,
-            number,
-            endpoints,
-            cgroup,
-            ..Container::default()
-        });
+        let mut container = Container::new(def, image, number);
+        (container.state, container.endpoints, container.cgroup) = (state, run.endpoints, run.cgroup);
+        self.containers.insert(container);
         Ok(id)
     }
 

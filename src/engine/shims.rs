@@ -152,11 +152,12 @@ impl Engine {
 
     /// Kills everything in a container's cgroup, and removes it as far as the kernel lets go at once.
     pub fn kill_leftovers(&mut self, id: &str) {
-        let Some(cgroup) = self.containers.get(id).map(|c| c.cgroup.clone()).filter(|c| !c.is_empty()) else { return };
-        if let Err(e) = crate::runtime::cgroup::kill_all(&cgroup) {
-            log::warn!("cgroup {cgroup}: {e}");
+        let Some(c) = self.containers.get(id).filter(|c| !c.cgroup.is_empty()) else { return };
+        if let Err(e) = c.control_group().and_then(|g| g.kill_all()) {
+            log::warn!("cgroup {}: {e}", c.cgroup);
         }
-        self.spawn_quietly(crate::wire::worker::Job::RemoveCgroup { path: cgroup });
+        let task = crate::wire::worker::Job::RemoveCgroup { path: c.cgroup.clone(), id: c.id.clone() };
+        self.spawn_quietly(task);
     }
 
     /// `exit` in the run directory: status, time, whether memory was the reason.

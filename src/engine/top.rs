@@ -32,8 +32,8 @@ impl Engine {
             return Err(Error::conflict(format!("container {id} is not running")));
         }
         let columns = columns(ps_args)?;
-        let pids = crate::runtime::cgroup::pids(&c.cgroup)?;
-        let processes: Vec<Process> = pids.into_iter().filter_map(read).collect();
+        let pids = c.control_group()?.pids()?;
+        let processes: Vec<Process> = pids.into_iter().filter_map(|pid| read(pid as u32)).collect();
         let titles: Vec<&str> = columns.iter().map(|c| title(c)).collect();
         let rows: Vec<Vec<String>> = processes.iter().map(|p| columns.iter().map(|c| cell(p, c)).collect()).collect();
         Ok(json!({"Titles": titles, "Processes": rows}))

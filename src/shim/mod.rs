@@ -3,8 +3,14 @@
 //! `start_main` sets the container up (a normal program, with a heap), then execs this binary again as the shim, which
 //! has no heap: [`supervise`] holds the container's streams, its log and its exit status until the end.
 
+pub mod devices;
+pub mod files;
+pub mod init;
+pub mod limits;
 pub mod log;
 pub mod output;
+pub mod profile;
+pub mod spec;
 pub mod start;
 pub mod supervise;
 

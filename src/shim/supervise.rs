@@ -15,6 +15,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Clients attached at once; more are refused.
 const CLIENTS: usize = 8;
+/// Connections to the listening socket at once: the next daemon, and followers of the log that wait for the end.
+const GUESTS: usize = 16;
+/// Descriptors that are polled at once.
+const POLLED: usize = CLIENTS + GUESTS + 6;
 /// After the container's end a client may take so long to take its last bytes.
 const LAST_BYTES_MS: i64 = 10_000;
 
@@ -40,7 +44,8 @@ pub mod fds {
 pub mod args {
     /// pid of the container's init.
     pub const PID: usize = 1;
-    /// Letters: t terminal, i standard input, o close it when its client goes, l log, r listen, d outputs are open.
+    /// Letters: t terminal, i standard input, o close it when its client goes, l log, r listen, d outputs are open, m shared
+    /// memory is mounted at `shm` in the run directory.
     pub const FLAGS: usize = 2;
     /// Name of the exit file in the run directory; empty for an exec.
     pub const EXIT_FILE: usize = 3;
@@ -75,6 +80,7 @@ struct Shim {
     clients: heapless::Vec<Client, CLIENTS>,
     control: Option<OwnedFd>,
     listen: Option<OwnedFd>,
+    guests: heapless::Vec<OwnedFd, GUESTS>,
     /// Client bytes on their way to standard input.
     input: &'static mut [u8],
     input_range: (usize, usize),
@@ -126,6 +132,7 @@ pub fn run(arguments: &[&'static [u8]]) -> Result<(), Errno> {
         clients: heapless::Vec::new(),
         control,
         listen: flag(b'r').then(|| take(fds::LISTEN)).flatten(),
+        guests: heapless::Vec::new(),
         input: memory(crate::sys::channel::INLINE)?,
         input_range: (0, 0),
         close_stdin_after_input: false,
@@ -134,12 +141,16 @@ pub fn run(arguments: &[&'static [u8]]) -> Result<(), Errno> {
         exit: None,
     };
     shim.supervise(argument(args::EXIT_FILE))?;
+    shim.farewell();
     let oom = oom_kills(argument(args::OOM_FILE)) > 0;
     // The code and the time are safe since the reaping; whether memory was the reason is known only now.
     if let Some((status, time)) = shim.exit {
         write_exit(argument(args::EXIT_FILE), status, time, oom);
         for path in arguments.iter().skip(args::CGROUPS) {
             remove_cgroup(path);
+        }
+        if flag(b'm') {
+            let _ = rustix::mount::unmount(c"/proc/self/fd/8/shm", rustix::mount::UnmountFlags::DETACH);
         }
         let record = Record { kind: wire::EXITED, flags: if oom { wire::OOM } else { 0 }, a: status as u32, b: 0, time };
         shim.tell(&record);
@@ -166,7 +177,7 @@ impl Shim {
         let late = Time::now().0 - ended > LAST_BYTES_MS * 1_000_000;
         for i in 0..2 {
             while !self.outputs[i].is_busy() && self.outputs[i].fd.is_some() {
-                if self.outputs[i].read(self.log.as_mut(), Time::now().0) == ReadOutcome::Empty {
+                if self.read_output(i) == ReadOutcome::Empty {
                     self.outputs[i].close(self.log.as_mut(), Time::now().0);
                 }
                 self.deliver(i);
@@ -176,8 +187,8 @@ impl Shim {
     }
 
     fn turn(&mut self, children: BorrowedFd<'_>, exit_file: &[u8]) -> Result<(), Errno> {
-        let mut set: heapless::Vec<PollFd<'_>, { CLIENTS + 6 }> = heapless::Vec::new();
-        let mut what: heapless::Vec<What, { CLIENTS + 6 }> = heapless::Vec::new();
+        let mut set: heapless::Vec<PollFd<'_>, POLLED> = heapless::Vec::new();
+        let mut what: heapless::Vec<What, POLLED> = heapless::Vec::new();
         let busy = [self.outputs[0].is_busy(), self.outputs[1].is_busy()];
         let room = self.input_range.0 == self.input_range.1;
         let mut add = |fd, flags, who| {
@@ -188,8 +199,11 @@ impl Shim {
         if let Some(fd) = &self.control {
             add(fd.as_fd(), PollFlags::IN, What::Control);
         }
-        if let Some(fd) = &self.listen {
+        if let Some(fd) = self.listen.as_ref().filter(|_| !self.guests.is_full()) {
             add(fd.as_fd(), PollFlags::IN, What::Listen);
+        }
+        for (i, guest) in self.guests.iter().enumerate() {
+            add(guest.as_fd(), PollFlags::IN, What::Guest(i));
         }
         for (i, output) in self.outputs.iter().enumerate() {
             if let Some(fd) = output.fd.as_ref().filter(|_| !busy[i]) {
@@ -217,7 +231,7 @@ impl Shim {
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(e),
         }
-        let mut ready: heapless::Vec<(What, PollFlags), { CLIENTS + 6 }> = heapless::Vec::new();
+        let mut ready: heapless::Vec<(What, PollFlags), POLLED> = heapless::Vec::new();
         for (fd, who) in set.iter().zip(&what) {
             if !fd.revents().is_empty() {
                 let _ = ready.push((*who, fd.revents()));
@@ -229,12 +243,11 @@ impl Shim {
                 What::Client(i) => self.client_ready(i, *flags),
                 What::Stdin => self.write_input(),
                 What::Output(i) => {
-                    if self.outputs[i].read(self.log.as_mut(), Time::now().0) == ReadOutcome::Chunk {
-                        self.start_chunk(i);
-                    }
+                    self.read_output(i);
                 }
                 What::Control => self.read_control(),
                 What::Listen => self.accept(),
+                What::Guest(i) => self.guest_speaks(i),
                 What::Child => {
                     crate::sys::signals::drain(children);
                     self.reap(exit_file);
@@ -256,10 +269,15 @@ impl Shim {
         self.outputs[stream].chunk().len() + if client.flags & wire::FRAMED != 0 { 8 } else { 0 }
     }
 
-    fn start_chunk(&mut self, stream: usize) {
-        for client in &mut self.clients {
-            client.sent[stream] = 0;
+    /// Reads a chunk, which every client is then to have.
+    fn read_output(&mut self, stream: usize) -> ReadOutcome {
+        let outcome = self.outputs[stream].read(self.log.as_mut(), Time::now().0);
+        if outcome == ReadOutcome::Chunk {
+            for client in &mut self.clients {
+                client.sent[stream] = 0;
+            }
         }
+        outcome
     }
 
     /// Sends the chunk in flight as far as clients take it, and releases it when all have it.
@@ -321,6 +339,15 @@ impl Shim {
             }
         }
         Ok(true)
+    }
+
+    /// Closes the clients' connections. Input that nobody has read would turn into a connection reset for them: it is taken out.
+    fn farewell(&mut self) {
+        for client in &self.clients {
+            let _ = rustix::net::shutdown(&client.socket, rustix::net::Shutdown::Read);
+            while matches!(rustix::net::recv(&client.socket, &mut *self.input, RecvFlags::DONTWAIT), Ok((n, _)) if n > 0) {}
+        }
+        self.clients.clear();
     }
 
     fn drop_client(&mut self, index: usize) {
@@ -463,7 +490,19 @@ impl Shim {
             && let Ok(socket) =
                 rustix::net::accept_with(listen, rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK)
         {
-            self.control = Some(socket);
+            let _ = self.guests.push(socket);
+        }
+    }
+
+    /// The next daemon says something (its HELLO), or a follower of the log is gone.
+    fn guest_speaks(&mut self, index: usize) {
+        if index >= self.guests.len() {
+            return;
+        }
+        let guest = self.guests.swap_remove(index);
+        let mut first = [0u8; 1];
+        if matches!(rustix::net::recv(&guest, &mut first, RecvFlags::PEEK | RecvFlags::DONTWAIT), Ok((_, n)) if n > 0) {
+            self.control = Some(guest);
             self.read_control();
         }
     }
@@ -490,6 +529,7 @@ enum What {
     Child,
     Control,
     Listen,
+    Guest(usize),
     Output(usize),
     Stdin,
     Client(usize),

@@ -1,8 +1,14 @@
 //! Floor 0: system calls that have no safe wrapper elsewhere. The only `unsafe` of the project is in here.
 
+pub mod bpf;
 pub mod channel;
+pub mod clone;
+pub mod exec;
 pub mod inherit;
 pub mod io;
+pub mod mountattr;
+pub mod netif;
 pub mod pages;
+pub mod seqpacket;
 pub mod signals;
 pub mod spawn;

@@ -26,6 +26,24 @@ pub fn daemon() -> Result<SignalFd, Errno> {
     descriptor(&[NixSignal::SIGCHLD, NixSignal::SIGTERM, NixSignal::SIGINT, NixSignal::SIGHUP])
 }
 
+/// All signals but those that are faults of the program itself; blocks them.
+pub fn all() -> Result<SignalFd, Errno> {
+    let mut set = SigSet::all();
+    for fault in
+        [NixSignal::SIGSEGV, NixSignal::SIGBUS, NixSignal::SIGFPE, NixSignal::SIGILL, NixSignal::SIGABRT, NixSignal::SIGTRAP]
+    {
+        set.remove(fault);
+    }
+    let failed = |e: nix::errno::Errno| Errno::from_raw_os_error(e as i32);
+    set.thread_block().map_err(failed)?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC).map_err(failed)
+}
+
+/// Waits for the next signal.
+pub fn next(signals: &SignalFd) -> Option<i32> {
+    signals.read_signal().ok().flatten().map(|info| info.ssi_signo as i32)
+}
+
 /// Throws away what is readable.
 pub fn drain(fd: BorrowedFd<'_>) {
     let mut buffer = [0u8; 512];

@@ -269,6 +269,18 @@ pub fn reason(status: u16) -> &'static str {
     }
 }
 
+/// The newest API version that is served.
+pub const API_VERSION: &str = "1.44";
+
+/// Status line and the headers that every answer has.
+pub fn common_head(status: u16) -> String {
+    format!(
+        "HTTP/1.1 {status} {}\r\nApi-Version: {API_VERSION}\r\nDocker-Experimental: false\r\nOstype: linux\r\nServer: Prtiql/{} (linux)\r\n",
+        reason(status),
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

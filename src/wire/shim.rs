@@ -122,6 +122,8 @@ pub struct Start {
     pub pid_of: Option<u32>,
     /// pid of the container whose ipc namespace (and /dev/shm) is shared.
     pub ipc_of: Option<u32>,
+    /// Run directory of that container: its /dev/shm is shared.
+    pub ipc_run_dir: String,
     /// Where the cgroup goes: parent and name.
     pub cgroup: String,
     /// The log driver: json-file, local or none.
@@ -231,6 +233,10 @@ pub struct BridgePort {
     pub host_ifname: String,
     /// MTU; 0 is the bridge's.
     pub mtu: u32,
+    /// Make firewall rules.
+    pub firewall: bool,
+    /// Switch forwarding on.
+    pub forward: bool,
     /// Masquerade what leaves.
     pub masquerade: bool,
 }

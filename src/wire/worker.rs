@@ -113,6 +113,8 @@ pub enum Job {
     RemoveCgroup {
         /// As in the spec's `cgroupsPath`.
         path: String,
+        /// Container ID.
+        id: String,
     },
 }
 

@@ -1,6 +1,7 @@
 //! Floor 4: jobs in processes of their own.
 
 pub mod committer;
+pub mod logs;
 mod archive;
 mod body;
 mod load;
@@ -41,12 +42,10 @@ fn run(session: &mut Session) -> Result<()> {
             pull::run(session, &root, &place.job, &wish, registries)
         }
         Job::Load { prefix, length, chunked } => load::run(session, &root, &place.job, prefix, length, chunked),
-        // Job::Logs(logs) => logs::run(session, &logs),
-        Job::Logs(_) => Err(Error::unsupported("logs")),
+        Job::Logs(task) => logs::run(&task, session.fds.pop().ok_or_else(|| Error::internal("no connection came with the job"))?),
         Job::Verify { images } => verify::run(session, &root, &images),
         Job::EmptyTrash => trash::run(session, &root),
         Job::Usage { paths } => usage::run(session, &paths),
-        // Job::RemoveCgroup { path } => cgroup::run(&path),
-        Job::RemoveCgroup { .. } => Err(Error::unsupported("removing a cgroup")),
+        Job::RemoveCgroup { path, id } => crate::runtime::Cgroup::locate(&path, &id)?.delete(),
     }
 }

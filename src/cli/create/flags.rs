@@ -85,6 +85,7 @@ pub struct Flags {
     pub device_write_iops: Vec<String>,
     /// skip image verification
     #[argh(option, arg_name = "bool", default = "true", hidden_help)]
+    #[allow(dead_code)]
     pub disable_content_trust: bool,
     /// set custom DNS servers
     #[argh(option)]

@@ -49,6 +49,9 @@ pub fn body(flags: &Flags) -> Result<Create> {
     if flags.gpus.is_some() {
         return Err(Error::unsupported("--gpus: GPU devices are not part of this engine; give the device nodes with --device"));
     }
+    if flags.rm && !matches!(flags.restart.as_str(), "" | "no") {
+        return Err(Error::invalid("conflicting options: cannot specify both --restart and --rm"));
+    }
     let attach = attach(flags)?;
     let mut exposed = Set::new();
     let mut bindings = ports::Bindings::new();

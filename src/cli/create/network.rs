@@ -18,10 +18,9 @@ pub fn networks(flags: &Flags) -> Result<(String, Endpoints)> {
             mode = name.clone();
             general(flags, &mut endpoint);
         }
-        if is_user_defined(&name) || endpoint != Endpoint::default() {
-            if endpoints.insert(name.clone(), Some(endpoint)).is_some() {
-                return Err(Error::invalid(format!("network {name:?} is specified multiple times")));
-            }
+        let matters = is_user_defined(&name) || endpoint != Endpoint::default();
+        if matters && endpoints.insert(name.clone(), Some(endpoint)).is_some() {
+            return Err(Error::invalid(format!("network {name:?} is specified multiple times")));
         }
     }
     if named.is_empty() {

@@ -13,9 +13,9 @@ pub fn parse(text: &str) -> Parsed<Vec<Node>> {
     let mut parser = Parser { pieces: split(text)?, at: 0 };
     let (nodes, end) = parser.block(0)?;
     match end {
-        End::Eof => Ok(nodes),
-        End::Else(_) => Err("unexpected {{else}}".into()),
-        End::End => Err("unexpected {{end}}".into()),
+        Close::Eof => Ok(nodes),
+        Close::Else(_) => Err("unexpected {{else}}".into()),
+        Close::End => Err("unexpected {{end}}".into()),
     }
 }
 
@@ -173,7 +173,7 @@ fn string(text: &str, quote: char) -> Parsed<(Json, usize)> {
 }
 
 /// What ended a block.
-enum End {
+enum Close {
     Eof,
     Else(Vec<Token>),
     End,
@@ -185,7 +185,7 @@ struct Parser {
 }
 
 impl Parser {
-    fn block(&mut self, depth: usize) -> Parsed<(Vec<Node>, End)> {
+    fn block(&mut self, depth: usize) -> Parsed<(Vec<Node>, Close)> {
         if depth > DEEPEST {
             return Err("nested too deeply".into());
         }
@@ -203,8 +203,8 @@ impl Parser {
             let tokens = trim(&tokens);
             let rest = tokens.get(1..).unwrap_or_default();
             match tokens.first() {
-                Some(Token::Word(w)) if w == "end" => return Ok((nodes, End::End)),
-                Some(Token::Word(w)) if w == "else" => return Ok((nodes, End::Else(rest.to_vec()))),
+                Some(Token::Word(w)) if w == "end" => return Ok((nodes, Close::End)),
+                Some(Token::Word(w)) if w == "else" => return Ok((nodes, Close::Else(rest.to_vec()))),
                 Some(Token::Word(w)) if w == "break" => nodes.push(Node::Break),
                 Some(Token::Word(w)) if w == "continue" => nodes.push(Node::Continue),
                 Some(Token::Word(w)) if matches!(w.as_str(), "if" | "with" | "range") => {
@@ -214,18 +214,18 @@ impl Parser {
                 None => return Err("missing value for command".into()),
             }
         }
-        Ok((nodes, End::Eof))
+        Ok((nodes, Close::Eof))
     }
 
     fn control(&mut self, word: &str, tokens: &[Token], depth: usize) -> Parsed<Node> {
         let head = pipe(tokens, 0).map_err(|e| format!("{e} in {word}"))?;
         let (body, end) = self.block(depth + 1)?;
         let otherwise = match end {
-            End::End => Vec::new(),
-            End::Eof => return Err("unexpected EOF".into()),
-            End::Else(tokens) => match trim(&tokens) {
+            Close::End => Vec::new(),
+            Close::Eof => return Err("unexpected EOF".into()),
+            Close::Else(tokens) => match trim(&tokens) {
                 [] => match self.block(depth + 1)? {
-                    (nodes, End::End) => nodes,
+                    (nodes, Close::End) => nodes,
                     _ => return Err("expected end".into()),
                 },
                 [Token::Word(w), rest @ ..] if w == "if" || w == "with" => vec![self.control(w, rest, depth + 1)?],

@@ -1,0 +1,55 @@
+//! `system verify`: rebuilds every stored layer's tar and compares its digest.
+
+use crate::base::{Error, Result};
+use crate::cli::Cx;
+use crate::cli::http::Query;
+use crate::cli::output::line;
+use crate::cli::value::Json;
+use argh::{ArgsInfo, FromArgs};
+
+/// verify that every stored layer is what its digest says
+#[derive(FromArgs, ArgsInfo)]
+pub struct Verify {
+    /// print damaged layers only
+    #[argh(switch, short = 'q')]
+    quiet: bool,
+    /// image
+    #[argh(positional)]
+    images: Vec<String>,
+}
+
+/// Prints a line for each layer; the exit status is 1 if one is damaged.
+pub fn verify(cx: &Cx, args: Verify) -> Result<i32> {
+    let mut query = Query::new();
+    for image in &args.images {
+        query = query.set("image", image);
+    }
+    let body = cx.client.send("POST", "/system/verify", &query, &[], None)?;
+    let (mut good, mut bad) = (0, 0);
+    for report in serde_json::Deserializer::from_reader(body).into_iter::<Json>() {
+        let report = report.map_err(|e| Error::internal(format!("the report ended early: {e}")))?;
+        let any = |names: [&str; 2]| names.iter().map(|n| report.get(n).str()).find(|s| !s.is_empty()).unwrap_or("").to_string();
+        let error = any(["error", "message"]);
+        if !error.is_empty() {
+            return Err(Error::internal(error));
+        }
+        let layer = any(["layer", "Layer"]);
+        if layer.is_empty() {
+            continue;
+        }
+        match any(["damage", "Damage"]) {
+            damage if damage.is_empty() => {
+                good += 1;
+                if !args.quiet {
+                    line(&format!("{layer}: intact"))?;
+                }
+            }
+            damage => {
+                bad += 1;
+                line(&format!("{layer}: damaged: {damage}"))?;
+            }
+        }
+    }
+    line(&format!("{good} layers intact, {bad} damaged"))?;
+    Ok(i32::from(bad > 0))
+}

@@ -1,0 +1,557 @@
+//! System calls of arm, and Docker's default profile for it. Made by scripts/seccomp_tables.py.
+
+use super::Group;
+
+/// Names and numbers.
+pub const NAMES: &str = "\
+restart_syscall 0\n\
+exit 1\n\
+fork 2\n\
+read 3\n\
+write 4\n\
+open 5\n\
+close 6\n\
+creat 8\n\
+link 9\n\
+unlink 10\n\
+execve 11\n\
+chdir 12\n\
+mknod 14\n\
+chmod 15\n\
+lchown 16\n\
+lseek 19\n\
+getpid 20\n\
+mount 21\n\
+setuid 23\n\
+getuid 24\n\
+ptrace 26\n\
+pause 29\n\
+access 33\n\
+nice 34\n\
+sync 36\n\
+kill 37\n\
+rename 38\n\
+mkdir 39\n\
+rmdir 40\n\
+dup 41\n\
+pipe 42\n\
+times 43\n\
+brk 45\n\
+setgid 46\n\
+getgid 47\n\
+geteuid 49\n\
+getegid 50\n\
+acct 51\n\
+umount2 52\n\
+ioctl 54\n\
+fcntl 55\n\
+setpgid 57\n\
+umask 60\n\
+chroot 61\n\
+ustat 62\n\
+dup2 63\n\
+getppid 64\n\
+getpgrp 65\n\
+setsid 66\n\
+sigaction 67\n\
+setreuid 70\n\
+setregid 71\n\
+sigsuspend 72\n\
+sigpending 73\n\
+sethostname 74\n\
+setrlimit 75\n\
+getrusage 77\n\
+gettimeofday 78\n\
+settimeofday 79\n\
+getgroups 80\n\
+setgroups 81\n\
+symlink 83\n\
+readlink 85\n\
+uselib 86\n\
+swapon 87\n\
+reboot 88\n\
+munmap 91\n\
+truncate 92\n\
+ftruncate 93\n\
+fchmod 94\n\
+fchown 95\n\
+getpriority 96\n\
+setpriority 97\n\
+statfs 99\n\
+fstatfs 100\n\
+syslog 103\n\
+setitimer 104\n\
+getitimer 105\n\
+stat 106\n\
+lstat 107\n\
+fstat 108\n\
+vhangup 111\n\
+wait4 114\n\
+swapoff 115\n\
+sysinfo 116\n\
+fsync 118\n\
+sigreturn 119\n\
+clone 120\n\
+setdomainname 121\n\
+uname 122\n\
+adjtimex 124\n\
+mprotect 125\n\
+sigprocmask 126\n\
+init_module 128\n\
+delete_module 129\n\
+quotactl 131\n\
+getpgid 132\n\
+fchdir 133\n\
+bdflush 134\n\
+sysfs 135\n\
+personality 136\n\
+setfsuid 138\n\
+setfsgid 139\n\
+_llseek 140\n\
+getdents 141\n\
+_newselect 142\n\
+flock 143\n\
+msync 144\n\
+readv 145\n\
+writev 146\n\
+getsid 147\n\
+fdatasync 148\n\
+_sysctl 149\n\
+mlock 150\n\
+munlock 151\n\
+mlockall 152\n\
+munlockall 153\n\
+sched_setparam 154\n\
+sched_getparam 155\n\
+sched_setscheduler 156\n\
+sched_getscheduler 157\n\
+sched_yield 158\n\
+sched_get_priority_max 159\n\
+sched_get_priority_min 160\n\
+sched_rr_get_interval 161\n\
+nanosleep 162\n\
+mremap 163\n\
+setresuid 164\n\
+getresuid 165\n\
+poll 168\n\
+nfsservctl 169\n\
+setresgid 170\n\
+getresgid 171\n\
+prctl 172\n\
+rt_sigreturn 173\n\
+rt_sigaction 174\n\
+rt_sigprocmask 175\n\
+rt_sigpending 176\n\
+rt_sigtimedwait 177\n\
+rt_sigqueueinfo 178\n\
+rt_sigsuspend 179\n\
+pread64 180\n\
+pwrite64 181\n\
+chown 182\n\
+getcwd 183\n\
+capget 184\n\
+capset 185\n\
+sigaltstack 186\n\
+sendfile 187\n\
+vfork 190\n\
+ugetrlimit 191\n\
+mmap2 192\n\
+truncate64 193\n\
+ftruncate64 194\n\
+stat64 195\n\
+lstat64 196\n\
+fstat64 197\n\
+lchown32 198\n\
+getuid32 199\n\
+getgid32 200\n\
+geteuid32 201\n\
+getegid32 202\n\
+setreuid32 203\n\
+setregid32 204\n\
+getgroups32 205\n\
+setgroups32 206\n\
+fchown32 207\n\
+setresuid32 208\n\
+getresuid32 209\n\
+setresgid32 210\n\
+getresgid32 211\n\
+chown32 212\n\
+setuid32 213\n\
+setgid32 214\n\
+setfsuid32 215\n\
+setfsgid32 216\n\
+getdents64 217\n\
+pivot_root 218\n\
+mincore 219\n\
+madvise 220\n\
+fcntl64 221\n\
+gettid 224\n\
+readahead 225\n\
+setxattr 226\n\
+lsetxattr 227\n\
+fsetxattr 228\n\
+getxattr 229\n\
+lgetxattr 230\n\
+fgetxattr 231\n\
+listxattr 232\n\
+llistxattr 233\n\
+flistxattr 234\n\
+removexattr 235\n\
+lremovexattr 236\n\
+fremovexattr 237\n\
+tkill 238\n\
+sendfile64 239\n\
+futex 240\n\
+sched_setaffinity 241\n\
+sched_getaffinity 242\n\
+io_setup 243\n\
+io_destroy 244\n\
+io_getevents 245\n\
+io_submit 246\n\
+io_cancel 247\n\
+exit_group 248\n\
+lookup_dcookie 249\n\
+epoll_create 250\n\
+epoll_ctl 251\n\
+epoll_wait 252\n\
+remap_file_pages 253\n\
+set_tid_address 256\n\
+timer_create 257\n\
+timer_settime 258\n\
+timer_gettime 259\n\
+timer_getoverrun 260\n\
+timer_delete 261\n\
+clock_settime 262\n\
+clock_gettime 263\n\
+clock_getres 264\n\
+clock_nanosleep 265\n\
+statfs64 266\n\
+fstatfs64 267\n\
+tgkill 268\n\
+utimes 269\n\
+arm_fadvise64_64 270\n\
+pciconfig_iobase 271\n\
+pciconfig_read 272\n\
+pciconfig_write 273\n\
+mq_open 274\n\
+mq_unlink 275\n\
+mq_timedsend 276\n\
+mq_timedreceive 277\n\
+mq_notify 278\n\
+mq_getsetattr 279\n\
+waitid 280\n\
+socket 281\n\
+bind 282\n\
+connect 283\n\
+listen 284\n\
+accept 285\n\
+getsockname 286\n\
+getpeername 287\n\
+socketpair 288\n\
+send 289\n\
+sendto 290\n\
+recv 291\n\
+recvfrom 292\n\
+shutdown 293\n\
+setsockopt 294\n\
+getsockopt 295\n\
+sendmsg 296\n\
+recvmsg 297\n\
+semop 298\n\
+semget 299\n\
+semctl 300\n\
+msgsnd 301\n\
+msgrcv 302\n\
+msgget 303\n\
+msgctl 304\n\
+shmat 305\n\
+shmdt 306\n\
+shmget 307\n\
+shmctl 308\n\
+add_key 309\n\
+request_key 310\n\
+keyctl 311\n\
+semtimedop 312\n\
+vserver 313\n\
+ioprio_set 314\n\
+ioprio_get 315\n\
+inotify_init 316\n\
+inotify_add_watch 317\n\
+inotify_rm_watch 318\n\
+mbind 319\n\
+get_mempolicy 320\n\
+set_mempolicy 321\n\
+openat 322\n\
+mkdirat 323\n\
+mknodat 324\n\
+fchownat 325\n\
+futimesat 326\n\
+fstatat64 327\n\
+unlinkat 328\n\
+renameat 329\n\
+linkat 330\n\
+symlinkat 331\n\
+readlinkat 332\n\
+fchmodat 333\n\
+faccessat 334\n\
+pselect6 335\n\
+ppoll 336\n\
+unshare 337\n\
+set_robust_list 338\n\
+get_robust_list 339\n\
+splice 340\n\
+arm_sync_file_range 341\n\
+tee 342\n\
+vmsplice 343\n\
+move_pages 344\n\
+getcpu 345\n\
+epoll_pwait 346\n\
+kexec_load 347\n\
+utimensat 348\n\
+signalfd 349\n\
+timerfd_create 350\n\
+eventfd 351\n\
+fallocate 352\n\
+timerfd_settime 353\n\
+timerfd_gettime 354\n\
+signalfd4 355\n\
+eventfd2 356\n\
+epoll_create1 357\n\
+dup3 358\n\
+pipe2 359\n\
+inotify_init1 360\n\
+preadv 361\n\
+pwritev 362\n\
+rt_tgsigqueueinfo 363\n\
+perf_event_open 364\n\
+recvmmsg 365\n\
+accept4 366\n\
+fanotify_init 367\n\
+fanotify_mark 368\n\
+prlimit64 369\n\
+name_to_handle_at 370\n\
+open_by_handle_at 371\n\
+clock_adjtime 372\n\
+syncfs 373\n\
+sendmmsg 374\n\
+setns 375\n\
+process_vm_readv 376\n\
+process_vm_writev 377\n\
+kcmp 378\n\
+finit_module 379\n\
+sched_setattr 380\n\
+sched_getattr 381\n\
+renameat2 382\n\
+seccomp 383\n\
+getrandom 384\n\
+memfd_create 385\n\
+bpf 386\n\
+execveat 387\n\
+userfaultfd 388\n\
+membarrier 389\n\
+mlock2 390\n\
+copy_file_range 391\n\
+preadv2 392\n\
+pwritev2 393\n\
+pkey_mprotect 394\n\
+pkey_alloc 395\n\
+pkey_free 396\n\
+statx 397\n\
+rseq 398\n\
+io_pgetevents 399\n\
+migrate_pages 400\n\
+kexec_file_load 401\n\
+clock_gettime64 403\n\
+clock_settime64 404\n\
+clock_adjtime64 405\n\
+clock_getres_time64 406\n\
+clock_nanosleep_time64 407\n\
+timer_gettime64 408\n\
+timer_settime64 409\n\
+timerfd_gettime64 410\n\
+timerfd_settime64 411\n\
+utimensat_time64 412\n\
+pselect6_time64 413\n\
+ppoll_time64 414\n\
+io_pgetevents_time64 416\n\
+recvmmsg_time64 417\n\
+mq_timedsend_time64 418\n\
+mq_timedreceive_time64 419\n\
+semtimedop_time64 420\n\
+rt_sigtimedwait_time64 421\n\
+futex_time64 422\n\
+sched_rr_get_interval_time64 423\n\
+pidfd_send_signal 424\n\
+io_uring_setup 425\n\
+io_uring_enter 426\n\
+io_uring_register 427\n\
+open_tree 428\n\
+move_mount 429\n\
+fsopen 430\n\
+fsconfig 431\n\
+fsmount 432\n\
+fspick 433\n\
+pidfd_open 434\n\
+clone3 435\n\
+close_range 436\n\
+openat2 437\n\
+pidfd_getfd 438\n\
+faccessat2 439\n\
+process_madvise 440\n\
+epoll_pwait2 441\n\
+mount_setattr 442\n\
+quotactl_fd 443\n\
+landlock_create_ruleset 444\n\
+landlock_add_rule 445\n\
+landlock_restrict_self 446\n\
+memfd_secret 447\n\
+process_mrelease 448\n\
+futex_waitv 449\n\
+set_mempolicy_home_node 450\n\
+cachestat 451\n\
+fchmodat2 452\n\
+futex_wake 454\n\
+futex_wait 455\n\
+futex_requeue 456\n\
+statmount 457\n\
+listmount 458\n\
+lsm_get_self_attr 459\n\
+lsm_set_self_attr 460\n\
+lsm_list_modules 461\n\
+mseal 462\n\
+setxattrat 463\n\
+getxattrat 464\n\
+listxattrat 465\n\
+removexattrat 466\n\
+open_tree_attr 467\n\
+breakpoint 983041\n\
+cacheflush 983042\n\
+usr26 983043\n\
+usr32 983044\n\
+set_tls 983045\n\
+";
+
+/// The groups of Docker's default profile.
+pub const DOCKER: &[Group] = &[
+    Group {
+        with: 0x0,
+        without: 0x0,
+        errno: 0,
+        args: &[],
+        calls: &[
+            (0, 6),
+            (8, 12),
+            (14, 16),
+            (19, 20),
+            (23, 24),
+            (29, 29),
+            (33, 33),
+            (36, 43),
+            (45, 47),
+            (49, 50),
+            (54, 55),
+            (57, 57),
+            (60, 60),
+            (63, 66),
+            (70, 71),
+            (75, 75),
+            (77, 78),
+            (80, 81),
+            (83, 83),
+            (85, 85),
+            (91, 97),
+            (99, 100),
+            (104, 108),
+            (114, 114),
+            (116, 116),
+            (118, 119),
+            (122, 122),
+            (124, 126),
+            (132, 133),
+            (138, 148),
+            (150, 165),
+            (168, 168),
+            (170, 187),
+            (190, 217),
+            (219, 221),
+            (224, 248),
+            (250, 253),
+            (256, 261),
+            (263, 269),
+            (274, 280),
+            (282, 308),
+            (312, 312),
+            (314, 318),
+            (322, 336),
+            (338, 340),
+            (342, 343),
+            (345, 346),
+            (348, 363),
+            (365, 366),
+            (368, 370),
+            (372, 374),
+            (380, 385),
+            (387, 387),
+            (389, 399),
+            (403, 403),
+            (405, 414),
+            (416, 424),
+            (434, 434),
+            (436, 437),
+            (439, 439),
+            (441, 441),
+            (444, 449),
+            (451, 452),
+            (454, 458),
+            (462, 466),
+        ],
+    },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[], calls: &[(26, 26), (376, 377)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[(0, "SCMP_CMP_LT", 0x26, 0x0)], calls: &[(281, 281)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[(0, "SCMP_CMP_EQ", 0x27, 0x0)], calls: &[(281, 281)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[(0, "SCMP_CMP_GT", 0x28, 0x0)], calls: &[(281, 281)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[(0, "SCMP_CMP_EQ", 0x0, 0x0)], calls: &[(136, 136)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[(0, "SCMP_CMP_EQ", 0x8, 0x0)], calls: &[(136, 136)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[(0, "SCMP_CMP_EQ", 0x20000, 0x0)], calls: &[(136, 136)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[(0, "SCMP_CMP_EQ", 0x20008, 0x0)], calls: &[(136, 136)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[(0, "SCMP_CMP_EQ", 0xffffffff, 0x0)], calls: &[(136, 136)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[], calls: &[(270, 270), (341, 341), (983041, 983042), (983045, 983045)] },
+    Group { with: 0x4, without: 0x0, errno: 0, args: &[], calls: &[(371, 371)] },
+    Group {
+        with: 0x200000,
+        without: 0x0,
+        errno: 0,
+        args: &[],
+        calls: &[
+            (21, 21),
+            (52, 52),
+            (74, 74),
+            (103, 103),
+            (120, 121),
+            (131, 131),
+            (249, 249),
+            (337, 337),
+            (364, 364),
+            (367, 367),
+            (375, 375),
+            (386, 386),
+            (428, 433),
+            (435, 435),
+            (442, 443),
+            (459, 461),
+        ],
+    },
+    Group { with: 0x0, without: 0x200000, errno: 0, args: &[(0, "SCMP_CMP_MASKED_EQ", 0x7e020000, 0x0)], calls: &[(120, 120)] },
+    Group { with: 0x0, without: 0x200000, errno: 38, args: &[], calls: &[(435, 435)] },
+    Group { with: 0x400000, without: 0x0, errno: 0, args: &[], calls: &[(88, 88)] },
+    Group { with: 0x40000, without: 0x0, errno: 0, args: &[], calls: &[(61, 61)] },
+    Group { with: 0x10000, without: 0x0, errno: 0, args: &[], calls: &[(128, 129), (379, 379)] },
+    Group { with: 0x100000, without: 0x0, errno: 0, args: &[], calls: &[(51, 51)] },
+    Group { with: 0x80000, without: 0x0, errno: 0, args: &[], calls: &[(26, 26), (376, 378), (438, 438), (440, 440)] },
+    Group { with: 0x2000000, without: 0x0, errno: 0, args: &[], calls: &[(79, 79), (262, 262), (404, 404)] },
+    Group { with: 0x4000000, without: 0x0, errno: 0, args: &[], calls: &[(111, 111)] },
+    Group { with: 0x800000, without: 0x0, errno: 0, args: &[], calls: &[(319, 321), (450, 450)] },
+    Group { with: 0x400000000, without: 0x0, errno: 0, args: &[], calls: &[(103, 103)] },
+    Group { with: 0x8000000000, without: 0x0, errno: 0, args: &[], calls: &[(386, 386)] },
+    Group { with: 0x4000000000, without: 0x0, errno: 0, args: &[], calls: &[(364, 364)] },
+];

@@ -1,0 +1,583 @@
+//! System calls of x86, and Docker's default profile for it. Made by scripts/seccomp_tables.py.
+
+use super::Group;
+
+/// Names and numbers.
+pub const NAMES: &str = "\
+restart_syscall 0\n\
+exit 1\n\
+fork 2\n\
+read 3\n\
+write 4\n\
+open 5\n\
+close 6\n\
+waitpid 7\n\
+creat 8\n\
+link 9\n\
+unlink 10\n\
+execve 11\n\
+chdir 12\n\
+time 13\n\
+mknod 14\n\
+chmod 15\n\
+lchown 16\n\
+break 17\n\
+oldstat 18\n\
+lseek 19\n\
+getpid 20\n\
+mount 21\n\
+umount 22\n\
+setuid 23\n\
+getuid 24\n\
+stime 25\n\
+ptrace 26\n\
+alarm 27\n\
+oldfstat 28\n\
+pause 29\n\
+utime 30\n\
+stty 31\n\
+gtty 32\n\
+access 33\n\
+nice 34\n\
+ftime 35\n\
+sync 36\n\
+kill 37\n\
+rename 38\n\
+mkdir 39\n\
+rmdir 40\n\
+dup 41\n\
+pipe 42\n\
+times 43\n\
+prof 44\n\
+brk 45\n\
+setgid 46\n\
+getgid 47\n\
+signal 48\n\
+geteuid 49\n\
+getegid 50\n\
+acct 51\n\
+umount2 52\n\
+lock 53\n\
+ioctl 54\n\
+fcntl 55\n\
+mpx 56\n\
+setpgid 57\n\
+ulimit 58\n\
+oldolduname 59\n\
+umask 60\n\
+chroot 61\n\
+ustat 62\n\
+dup2 63\n\
+getppid 64\n\
+getpgrp 65\n\
+setsid 66\n\
+sigaction 67\n\
+sgetmask 68\n\
+ssetmask 69\n\
+setreuid 70\n\
+setregid 71\n\
+sigsuspend 72\n\
+sigpending 73\n\
+sethostname 74\n\
+setrlimit 75\n\
+getrlimit 76\n\
+getrusage 77\n\
+gettimeofday 78\n\
+settimeofday 79\n\
+getgroups 80\n\
+setgroups 81\n\
+select 82\n\
+symlink 83\n\
+oldlstat 84\n\
+readlink 85\n\
+uselib 86\n\
+swapon 87\n\
+reboot 88\n\
+readdir 89\n\
+mmap 90\n\
+munmap 91\n\
+truncate 92\n\
+ftruncate 93\n\
+fchmod 94\n\
+fchown 95\n\
+getpriority 96\n\
+setpriority 97\n\
+profil 98\n\
+statfs 99\n\
+fstatfs 100\n\
+ioperm 101\n\
+socketcall 102\n\
+syslog 103\n\
+setitimer 104\n\
+getitimer 105\n\
+stat 106\n\
+lstat 107\n\
+fstat 108\n\
+olduname 109\n\
+iopl 110\n\
+vhangup 111\n\
+idle 112\n\
+vm86old 113\n\
+wait4 114\n\
+swapoff 115\n\
+sysinfo 116\n\
+ipc 117\n\
+fsync 118\n\
+sigreturn 119\n\
+clone 120\n\
+setdomainname 121\n\
+uname 122\n\
+modify_ldt 123\n\
+adjtimex 124\n\
+mprotect 125\n\
+sigprocmask 126\n\
+init_module 128\n\
+delete_module 129\n\
+quotactl 131\n\
+getpgid 132\n\
+fchdir 133\n\
+bdflush 134\n\
+sysfs 135\n\
+personality 136\n\
+afs_syscall 137\n\
+setfsuid 138\n\
+setfsgid 139\n\
+_llseek 140\n\
+getdents 141\n\
+_newselect 142\n\
+flock 143\n\
+msync 144\n\
+readv 145\n\
+writev 146\n\
+getsid 147\n\
+fdatasync 148\n\
+_sysctl 149\n\
+mlock 150\n\
+munlock 151\n\
+mlockall 152\n\
+munlockall 153\n\
+sched_setparam 154\n\
+sched_getparam 155\n\
+sched_setscheduler 156\n\
+sched_getscheduler 157\n\
+sched_yield 158\n\
+sched_get_priority_max 159\n\
+sched_get_priority_min 160\n\
+sched_rr_get_interval 161\n\
+nanosleep 162\n\
+mremap 163\n\
+setresuid 164\n\
+getresuid 165\n\
+vm86 166\n\
+poll 168\n\
+nfsservctl 169\n\
+setresgid 170\n\
+getresgid 171\n\
+prctl 172\n\
+rt_sigreturn 173\n\
+rt_sigaction 174\n\
+rt_sigprocmask 175\n\
+rt_sigpending 176\n\
+rt_sigtimedwait 177\n\
+rt_sigqueueinfo 178\n\
+rt_sigsuspend 179\n\
+pread64 180\n\
+pwrite64 181\n\
+chown 182\n\
+getcwd 183\n\
+capget 184\n\
+capset 185\n\
+sigaltstack 186\n\
+sendfile 187\n\
+getpmsg 188\n\
+putpmsg 189\n\
+vfork 190\n\
+ugetrlimit 191\n\
+mmap2 192\n\
+truncate64 193\n\
+ftruncate64 194\n\
+stat64 195\n\
+lstat64 196\n\
+fstat64 197\n\
+lchown32 198\n\
+getuid32 199\n\
+getgid32 200\n\
+geteuid32 201\n\
+getegid32 202\n\
+setreuid32 203\n\
+setregid32 204\n\
+getgroups32 205\n\
+setgroups32 206\n\
+fchown32 207\n\
+setresuid32 208\n\
+getresuid32 209\n\
+setresgid32 210\n\
+getresgid32 211\n\
+chown32 212\n\
+setuid32 213\n\
+setgid32 214\n\
+setfsuid32 215\n\
+setfsgid32 216\n\
+pivot_root 217\n\
+mincore 218\n\
+madvise 219\n\
+getdents64 220\n\
+fcntl64 221\n\
+gettid 224\n\
+readahead 225\n\
+setxattr 226\n\
+lsetxattr 227\n\
+fsetxattr 228\n\
+getxattr 229\n\
+lgetxattr 230\n\
+fgetxattr 231\n\
+listxattr 232\n\
+llistxattr 233\n\
+flistxattr 234\n\
+removexattr 235\n\
+lremovexattr 236\n\
+fremovexattr 237\n\
+tkill 238\n\
+sendfile64 239\n\
+futex 240\n\
+sched_setaffinity 241\n\
+sched_getaffinity 242\n\
+set_thread_area 243\n\
+get_thread_area 244\n\
+io_setup 245\n\
+io_destroy 246\n\
+io_getevents 247\n\
+io_submit 248\n\
+io_cancel 249\n\
+fadvise64 250\n\
+exit_group 252\n\
+lookup_dcookie 253\n\
+epoll_create 254\n\
+epoll_ctl 255\n\
+epoll_wait 256\n\
+remap_file_pages 257\n\
+set_tid_address 258\n\
+timer_create 259\n\
+timer_settime 260\n\
+timer_gettime 261\n\
+timer_getoverrun 262\n\
+timer_delete 263\n\
+clock_settime 264\n\
+clock_gettime 265\n\
+clock_getres 266\n\
+clock_nanosleep 267\n\
+statfs64 268\n\
+fstatfs64 269\n\
+tgkill 270\n\
+utimes 271\n\
+fadvise64_64 272\n\
+vserver 273\n\
+mbind 274\n\
+get_mempolicy 275\n\
+set_mempolicy 276\n\
+mq_open 277\n\
+mq_unlink 278\n\
+mq_timedsend 279\n\
+mq_timedreceive 280\n\
+mq_notify 281\n\
+mq_getsetattr 282\n\
+kexec_load 283\n\
+waitid 284\n\
+add_key 286\n\
+request_key 287\n\
+keyctl 288\n\
+ioprio_set 289\n\
+ioprio_get 290\n\
+inotify_init 291\n\
+inotify_add_watch 292\n\
+inotify_rm_watch 293\n\
+migrate_pages 294\n\
+openat 295\n\
+mkdirat 296\n\
+mknodat 297\n\
+fchownat 298\n\
+futimesat 299\n\
+fstatat64 300\n\
+unlinkat 301\n\
+renameat 302\n\
+linkat 303\n\
+symlinkat 304\n\
+readlinkat 305\n\
+fchmodat 306\n\
+faccessat 307\n\
+pselect6 308\n\
+ppoll 309\n\
+unshare 310\n\
+set_robust_list 311\n\
+get_robust_list 312\n\
+splice 313\n\
+sync_file_range 314\n\
+tee 315\n\
+vmsplice 316\n\
+move_pages 317\n\
+getcpu 318\n\
+epoll_pwait 319\n\
+utimensat 320\n\
+signalfd 321\n\
+timerfd_create 322\n\
+eventfd 323\n\
+fallocate 324\n\
+timerfd_settime 325\n\
+timerfd_gettime 326\n\
+signalfd4 327\n\
+eventfd2 328\n\
+epoll_create1 329\n\
+dup3 330\n\
+pipe2 331\n\
+inotify_init1 332\n\
+preadv 333\n\
+pwritev 334\n\
+rt_tgsigqueueinfo 335\n\
+perf_event_open 336\n\
+recvmmsg 337\n\
+fanotify_init 338\n\
+fanotify_mark 339\n\
+prlimit64 340\n\
+name_to_handle_at 341\n\
+open_by_handle_at 342\n\
+clock_adjtime 343\n\
+syncfs 344\n\
+sendmmsg 345\n\
+setns 346\n\
+process_vm_readv 347\n\
+process_vm_writev 348\n\
+kcmp 349\n\
+finit_module 350\n\
+sched_setattr 351\n\
+sched_getattr 352\n\
+renameat2 353\n\
+seccomp 354\n\
+getrandom 355\n\
+memfd_create 356\n\
+bpf 357\n\
+execveat 358\n\
+socket 359\n\
+socketpair 360\n\
+bind 361\n\
+connect 362\n\
+listen 363\n\
+accept4 364\n\
+getsockopt 365\n\
+setsockopt 366\n\
+getsockname 367\n\
+getpeername 368\n\
+sendto 369\n\
+sendmsg 370\n\
+recvfrom 371\n\
+recvmsg 372\n\
+shutdown 373\n\
+userfaultfd 374\n\
+membarrier 375\n\
+mlock2 376\n\
+copy_file_range 377\n\
+preadv2 378\n\
+pwritev2 379\n\
+pkey_mprotect 380\n\
+pkey_alloc 381\n\
+pkey_free 382\n\
+statx 383\n\
+arch_prctl 384\n\
+io_pgetevents 385\n\
+rseq 386\n\
+semget 393\n\
+semctl 394\n\
+shmget 395\n\
+shmctl 396\n\
+shmat 397\n\
+shmdt 398\n\
+msgget 399\n\
+msgsnd 400\n\
+msgrcv 401\n\
+msgctl 402\n\
+clock_gettime64 403\n\
+clock_settime64 404\n\
+clock_adjtime64 405\n\
+clock_getres_time64 406\n\
+clock_nanosleep_time64 407\n\
+timer_gettime64 408\n\
+timer_settime64 409\n\
+timerfd_gettime64 410\n\
+timerfd_settime64 411\n\
+utimensat_time64 412\n\
+pselect6_time64 413\n\
+ppoll_time64 414\n\
+io_pgetevents_time64 416\n\
+recvmmsg_time64 417\n\
+mq_timedsend_time64 418\n\
+mq_timedreceive_time64 419\n\
+semtimedop_time64 420\n\
+rt_sigtimedwait_time64 421\n\
+futex_time64 422\n\
+sched_rr_get_interval_time64 423\n\
+pidfd_send_signal 424\n\
+io_uring_setup 425\n\
+io_uring_enter 426\n\
+io_uring_register 427\n\
+open_tree 428\n\
+move_mount 429\n\
+fsopen 430\n\
+fsconfig 431\n\
+fsmount 432\n\
+fspick 433\n\
+pidfd_open 434\n\
+clone3 435\n\
+close_range 436\n\
+openat2 437\n\
+pidfd_getfd 438\n\
+faccessat2 439\n\
+process_madvise 440\n\
+epoll_pwait2 441\n\
+mount_setattr 442\n\
+quotactl_fd 443\n\
+landlock_create_ruleset 444\n\
+landlock_add_rule 445\n\
+landlock_restrict_self 446\n\
+memfd_secret 447\n\
+process_mrelease 448\n\
+futex_waitv 449\n\
+set_mempolicy_home_node 450\n\
+cachestat 451\n\
+fchmodat2 452\n\
+futex_wake 454\n\
+futex_wait 455\n\
+futex_requeue 456\n\
+statmount 457\n\
+listmount 458\n\
+lsm_get_self_attr 459\n\
+lsm_set_self_attr 460\n\
+lsm_list_modules 461\n\
+mseal 462\n\
+setxattrat 463\n\
+getxattrat 464\n\
+listxattrat 465\n\
+removexattrat 466\n\
+open_tree_attr 467\n\
+";
+
+/// The groups of Docker's default profile.
+pub const DOCKER: &[Group] = &[
+    Group {
+        with: 0x0,
+        without: 0x0,
+        errno: 0,
+        args: &[],
+        calls: &[
+            (0, 16),
+            (19, 20),
+            (23, 24),
+            (27, 27),
+            (29, 30),
+            (33, 33),
+            (36, 43),
+            (45, 47),
+            (49, 50),
+            (54, 55),
+            (57, 57),
+            (60, 60),
+            (63, 66),
+            (70, 71),
+            (75, 78),
+            (80, 83),
+            (85, 85),
+            (90, 97),
+            (99, 100),
+            (102, 102),
+            (104, 108),
+            (114, 114),
+            (116, 119),
+            (122, 122),
+            (124, 126),
+            (132, 133),
+            (138, 148),
+            (150, 165),
+            (168, 168),
+            (170, 187),
+            (190, 216),
+            (218, 221),
+            (224, 250),
+            (252, 252),
+            (254, 263),
+            (265, 272),
+            (277, 282),
+            (284, 284),
+            (289, 293),
+            (295, 309),
+            (311, 316),
+            (318, 335),
+            (337, 337),
+            (339, 341),
+            (343, 345),
+            (351, 356),
+            (358, 358),
+            (360, 373),
+            (375, 383),
+            (385, 386),
+            (393, 403),
+            (405, 414),
+            (416, 424),
+            (434, 434),
+            (436, 437),
+            (439, 439),
+            (441, 441),
+            (444, 449),
+            (451, 452),
+            (454, 458),
+            (462, 466),
+        ],
+    },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[], calls: &[(26, 26), (347, 348)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[(0, "SCMP_CMP_LT", 0x26, 0x0)], calls: &[(359, 359)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[(0, "SCMP_CMP_EQ", 0x27, 0x0)], calls: &[(359, 359)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[(0, "SCMP_CMP_GT", 0x28, 0x0)], calls: &[(359, 359)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[(0, "SCMP_CMP_EQ", 0x0, 0x0)], calls: &[(136, 136)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[(0, "SCMP_CMP_EQ", 0x8, 0x0)], calls: &[(136, 136)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[(0, "SCMP_CMP_EQ", 0x20000, 0x0)], calls: &[(136, 136)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[(0, "SCMP_CMP_EQ", 0x20008, 0x0)], calls: &[(136, 136)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[(0, "SCMP_CMP_EQ", 0xffffffff, 0x0)], calls: &[(136, 136)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[], calls: &[(384, 384)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[], calls: &[(123, 123)] },
+    Group { with: 0x4, without: 0x0, errno: 0, args: &[], calls: &[(342, 342)] },
+    Group {
+        with: 0x200000,
+        without: 0x0,
+        errno: 0,
+        args: &[],
+        calls: &[
+            (21, 22),
+            (52, 52),
+            (74, 74),
+            (103, 103),
+            (120, 121),
+            (131, 131),
+            (253, 253),
+            (310, 310),
+            (336, 336),
+            (338, 338),
+            (346, 346),
+            (357, 357),
+            (428, 433),
+            (435, 435),
+            (442, 443),
+            (459, 461),
+        ],
+    },
+    Group { with: 0x0, without: 0x200000, errno: 0, args: &[(0, "SCMP_CMP_MASKED_EQ", 0x7e020000, 0x0)], calls: &[(120, 120)] },
+    Group { with: 0x0, without: 0x200000, errno: 38, args: &[], calls: &[(435, 435)] },
+    Group { with: 0x400000, without: 0x0, errno: 0, args: &[], calls: &[(88, 88)] },
+    Group { with: 0x40000, without: 0x0, errno: 0, args: &[], calls: &[(61, 61)] },
+    Group { with: 0x10000, without: 0x0, errno: 0, args: &[], calls: &[(128, 129), (350, 350)] },
+    Group { with: 0x100000, without: 0x0, errno: 0, args: &[], calls: &[(51, 51)] },
+    Group { with: 0x80000, without: 0x0, errno: 0, args: &[], calls: &[(26, 26), (347, 349), (438, 438), (440, 440)] },
+    Group { with: 0x20000, without: 0x0, errno: 0, args: &[], calls: &[(101, 101), (110, 110)] },
+    Group { with: 0x2000000, without: 0x0, errno: 0, args: &[], calls: &[(25, 25), (79, 79), (264, 264), (404, 404)] },
+    Group { with: 0x4000000, without: 0x0, errno: 0, args: &[], calls: &[(111, 111)] },
+    Group { with: 0x800000, without: 0x0, errno: 0, args: &[], calls: &[(274, 276), (450, 450)] },
+    Group { with: 0x400000000, without: 0x0, errno: 0, args: &[], calls: &[(103, 103)] },
+    Group { with: 0x8000000000, without: 0x0, errno: 0, args: &[], calls: &[(357, 357)] },
+    Group { with: 0x4000000000, without: 0x0, errno: 0, args: &[], calls: &[(336, 336)] },
+];

@@ -1,0 +1,478 @@
+//! System calls of x86_64, and Docker's default profile for it. Made by scripts/seccomp_tables.py.
+
+use super::Group;
+
+/// Names and numbers.
+pub const NAMES: &str = "\
+read 0\n\
+write 1\n\
+open 2\n\
+close 3\n\
+stat 4\n\
+fstat 5\n\
+lstat 6\n\
+poll 7\n\
+lseek 8\n\
+mmap 9\n\
+mprotect 10\n\
+munmap 11\n\
+brk 12\n\
+rt_sigaction 13\n\
+rt_sigprocmask 14\n\
+rt_sigreturn 15\n\
+ioctl 16\n\
+pread64 17\n\
+pwrite64 18\n\
+readv 19\n\
+writev 20\n\
+access 21\n\
+pipe 22\n\
+select 23\n\
+sched_yield 24\n\
+mremap 25\n\
+msync 26\n\
+mincore 27\n\
+madvise 28\n\
+shmget 29\n\
+shmat 30\n\
+shmctl 31\n\
+dup 32\n\
+dup2 33\n\
+pause 34\n\
+nanosleep 35\n\
+getitimer 36\n\
+alarm 37\n\
+setitimer 38\n\
+getpid 39\n\
+sendfile 40\n\
+socket 41\n\
+connect 42\n\
+accept 43\n\
+sendto 44\n\
+recvfrom 45\n\
+sendmsg 46\n\
+recvmsg 47\n\
+shutdown 48\n\
+bind 49\n\
+listen 50\n\
+getsockname 51\n\
+getpeername 52\n\
+socketpair 53\n\
+setsockopt 54\n\
+getsockopt 55\n\
+clone 56\n\
+fork 57\n\
+vfork 58\n\
+execve 59\n\
+exit 60\n\
+wait4 61\n\
+kill 62\n\
+uname 63\n\
+semget 64\n\
+semop 65\n\
+semctl 66\n\
+shmdt 67\n\
+msgget 68\n\
+msgsnd 69\n\
+msgrcv 70\n\
+msgctl 71\n\
+fcntl 72\n\
+flock 73\n\
+fsync 74\n\
+fdatasync 75\n\
+truncate 76\n\
+ftruncate 77\n\
+getdents 78\n\
+getcwd 79\n\
+chdir 80\n\
+fchdir 81\n\
+rename 82\n\
+mkdir 83\n\
+rmdir 84\n\
+creat 85\n\
+link 86\n\
+unlink 87\n\
+symlink 88\n\
+readlink 89\n\
+chmod 90\n\
+fchmod 91\n\
+chown 92\n\
+fchown 93\n\
+lchown 94\n\
+umask 95\n\
+gettimeofday 96\n\
+getrlimit 97\n\
+getrusage 98\n\
+sysinfo 99\n\
+times 100\n\
+ptrace 101\n\
+getuid 102\n\
+syslog 103\n\
+getgid 104\n\
+setuid 105\n\
+setgid 106\n\
+geteuid 107\n\
+getegid 108\n\
+setpgid 109\n\
+getppid 110\n\
+getpgrp 111\n\
+setsid 112\n\
+setreuid 113\n\
+setregid 114\n\
+getgroups 115\n\
+setgroups 116\n\
+setresuid 117\n\
+getresuid 118\n\
+setresgid 119\n\
+getresgid 120\n\
+getpgid 121\n\
+setfsuid 122\n\
+setfsgid 123\n\
+getsid 124\n\
+capget 125\n\
+capset 126\n\
+rt_sigpending 127\n\
+rt_sigtimedwait 128\n\
+rt_sigqueueinfo 129\n\
+rt_sigsuspend 130\n\
+sigaltstack 131\n\
+utime 132\n\
+mknod 133\n\
+uselib 134\n\
+personality 135\n\
+ustat 136\n\
+statfs 137\n\
+fstatfs 138\n\
+sysfs 139\n\
+getpriority 140\n\
+setpriority 141\n\
+sched_setparam 142\n\
+sched_getparam 143\n\
+sched_setscheduler 144\n\
+sched_getscheduler 145\n\
+sched_get_priority_max 146\n\
+sched_get_priority_min 147\n\
+sched_rr_get_interval 148\n\
+mlock 149\n\
+munlock 150\n\
+mlockall 151\n\
+munlockall 152\n\
+vhangup 153\n\
+modify_ldt 154\n\
+pivot_root 155\n\
+_sysctl 156\n\
+prctl 157\n\
+arch_prctl 158\n\
+adjtimex 159\n\
+setrlimit 160\n\
+chroot 161\n\
+sync 162\n\
+acct 163\n\
+settimeofday 164\n\
+mount 165\n\
+umount2 166\n\
+swapon 167\n\
+swapoff 168\n\
+reboot 169\n\
+sethostname 170\n\
+setdomainname 171\n\
+iopl 172\n\
+ioperm 173\n\
+init_module 175\n\
+delete_module 176\n\
+quotactl 179\n\
+nfsservctl 180\n\
+getpmsg 181\n\
+putpmsg 182\n\
+afs_syscall 183\n\
+tuxcall 184\n\
+security 185\n\
+gettid 186\n\
+readahead 187\n\
+setxattr 188\n\
+lsetxattr 189\n\
+fsetxattr 190\n\
+getxattr 191\n\
+lgetxattr 192\n\
+fgetxattr 193\n\
+listxattr 194\n\
+llistxattr 195\n\
+flistxattr 196\n\
+removexattr 197\n\
+lremovexattr 198\n\
+fremovexattr 199\n\
+tkill 200\n\
+time 201\n\
+futex 202\n\
+sched_setaffinity 203\n\
+sched_getaffinity 204\n\
+set_thread_area 205\n\
+io_setup 206\n\
+io_destroy 207\n\
+io_getevents 208\n\
+io_submit 209\n\
+io_cancel 210\n\
+get_thread_area 211\n\
+lookup_dcookie 212\n\
+epoll_create 213\n\
+epoll_ctl_old 214\n\
+epoll_wait_old 215\n\
+remap_file_pages 216\n\
+getdents64 217\n\
+set_tid_address 218\n\
+restart_syscall 219\n\
+semtimedop 220\n\
+fadvise64 221\n\
+timer_create 222\n\
+timer_settime 223\n\
+timer_gettime 224\n\
+timer_getoverrun 225\n\
+timer_delete 226\n\
+clock_settime 227\n\
+clock_gettime 228\n\
+clock_getres 229\n\
+clock_nanosleep 230\n\
+exit_group 231\n\
+epoll_wait 232\n\
+epoll_ctl 233\n\
+tgkill 234\n\
+utimes 235\n\
+vserver 236\n\
+mbind 237\n\
+set_mempolicy 238\n\
+get_mempolicy 239\n\
+mq_open 240\n\
+mq_unlink 241\n\
+mq_timedsend 242\n\
+mq_timedreceive 243\n\
+mq_notify 244\n\
+mq_getsetattr 245\n\
+kexec_load 246\n\
+waitid 247\n\
+add_key 248\n\
+request_key 249\n\
+keyctl 250\n\
+ioprio_set 251\n\
+ioprio_get 252\n\
+inotify_init 253\n\
+inotify_add_watch 254\n\
+inotify_rm_watch 255\n\
+migrate_pages 256\n\
+openat 257\n\
+mkdirat 258\n\
+mknodat 259\n\
+fchownat 260\n\
+futimesat 261\n\
+newfstatat 262\n\
+unlinkat 263\n\
+renameat 264\n\
+linkat 265\n\
+symlinkat 266\n\
+readlinkat 267\n\
+fchmodat 268\n\
+faccessat 269\n\
+pselect6 270\n\
+ppoll 271\n\
+unshare 272\n\
+set_robust_list 273\n\
+get_robust_list 274\n\
+splice 275\n\
+tee 276\n\
+sync_file_range 277\n\
+vmsplice 278\n\
+move_pages 279\n\
+utimensat 280\n\
+epoll_pwait 281\n\
+signalfd 282\n\
+timerfd_create 283\n\
+eventfd 284\n\
+fallocate 285\n\
+timerfd_settime 286\n\
+timerfd_gettime 287\n\
+accept4 288\n\
+signalfd4 289\n\
+eventfd2 290\n\
+epoll_create1 291\n\
+dup3 292\n\
+pipe2 293\n\
+inotify_init1 294\n\
+preadv 295\n\
+pwritev 296\n\
+rt_tgsigqueueinfo 297\n\
+perf_event_open 298\n\
+recvmmsg 299\n\
+fanotify_init 300\n\
+fanotify_mark 301\n\
+prlimit64 302\n\
+name_to_handle_at 303\n\
+open_by_handle_at 304\n\
+clock_adjtime 305\n\
+syncfs 306\n\
+sendmmsg 307\n\
+setns 308\n\
+getcpu 309\n\
+process_vm_readv 310\n\
+process_vm_writev 311\n\
+kcmp 312\n\
+finit_module 313\n\
+sched_setattr 314\n\
+sched_getattr 315\n\
+renameat2 316\n\
+seccomp 317\n\
+getrandom 318\n\
+memfd_create 319\n\
+kexec_file_load 320\n\
+bpf 321\n\
+execveat 322\n\
+userfaultfd 323\n\
+membarrier 324\n\
+mlock2 325\n\
+copy_file_range 326\n\
+preadv2 327\n\
+pwritev2 328\n\
+pkey_mprotect 329\n\
+pkey_alloc 330\n\
+pkey_free 331\n\
+statx 332\n\
+io_pgetevents 333\n\
+rseq 334\n\
+pidfd_send_signal 424\n\
+io_uring_setup 425\n\
+io_uring_enter 426\n\
+io_uring_register 427\n\
+open_tree 428\n\
+move_mount 429\n\
+fsopen 430\n\
+fsconfig 431\n\
+fsmount 432\n\
+fspick 433\n\
+pidfd_open 434\n\
+clone3 435\n\
+close_range 436\n\
+openat2 437\n\
+pidfd_getfd 438\n\
+faccessat2 439\n\
+process_madvise 440\n\
+epoll_pwait2 441\n\
+mount_setattr 442\n\
+quotactl_fd 443\n\
+landlock_create_ruleset 444\n\
+landlock_add_rule 445\n\
+landlock_restrict_self 446\n\
+memfd_secret 447\n\
+process_mrelease 448\n\
+futex_waitv 449\n\
+set_mempolicy_home_node 450\n\
+cachestat 451\n\
+fchmodat2 452\n\
+map_shadow_stack 453\n\
+futex_wake 454\n\
+futex_wait 455\n\
+futex_requeue 456\n\
+statmount 457\n\
+listmount 458\n\
+lsm_get_self_attr 459\n\
+lsm_set_self_attr 460\n\
+lsm_list_modules 461\n\
+mseal 462\n\
+setxattrat 463\n\
+getxattrat 464\n\
+listxattrat 465\n\
+removexattrat 466\n\
+open_tree_attr 467\n\
+";
+
+/// The groups of Docker's default profile.
+pub const DOCKER: &[Group] = &[
+    Group {
+        with: 0x0,
+        without: 0x0,
+        errno: 0,
+        args: &[],
+        calls: &[
+            (0, 40),
+            (42, 55),
+            (57, 100),
+            (102, 102),
+            (104, 133),
+            (137, 138),
+            (140, 152),
+            (157, 157),
+            (159, 160),
+            (162, 162),
+            (186, 211),
+            (213, 226),
+            (228, 235),
+            (240, 245),
+            (247, 247),
+            (251, 255),
+            (257, 271),
+            (273, 278),
+            (280, 297),
+            (299, 299),
+            (301, 303),
+            (305, 307),
+            (309, 309),
+            (314, 319),
+            (322, 322),
+            (324, 334),
+            (424, 424),
+            (434, 434),
+            (436, 437),
+            (439, 439),
+            (441, 441),
+            (444, 449),
+            (451, 458),
+            (462, 466),
+        ],
+    },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[], calls: &[(101, 101), (310, 311)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[(0, "SCMP_CMP_LT", 0x26, 0x0)], calls: &[(41, 41)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[(0, "SCMP_CMP_EQ", 0x27, 0x0)], calls: &[(41, 41)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[(0, "SCMP_CMP_GT", 0x28, 0x0)], calls: &[(41, 41)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[(0, "SCMP_CMP_EQ", 0x0, 0x0)], calls: &[(135, 135)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[(0, "SCMP_CMP_EQ", 0x8, 0x0)], calls: &[(135, 135)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[(0, "SCMP_CMP_EQ", 0x20000, 0x0)], calls: &[(135, 135)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[(0, "SCMP_CMP_EQ", 0x20008, 0x0)], calls: &[(135, 135)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[(0, "SCMP_CMP_EQ", 0xffffffff, 0x0)], calls: &[(135, 135)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[], calls: &[(158, 158)] },
+    Group { with: 0x0, without: 0x0, errno: 0, args: &[], calls: &[(154, 154)] },
+    Group { with: 0x4, without: 0x0, errno: 0, args: &[], calls: &[(304, 304)] },
+    Group {
+        with: 0x200000,
+        without: 0x0,
+        errno: 0,
+        args: &[],
+        calls: &[
+            (56, 56),
+            (103, 103),
+            (165, 166),
+            (170, 171),
+            (179, 179),
+            (212, 212),
+            (272, 272),
+            (298, 298),
+            (300, 300),
+            (308, 308),
+            (321, 321),
+            (428, 433),
+            (435, 435),
+            (442, 443),
+            (459, 461),
+        ],
+    },
+    Group { with: 0x0, without: 0x200000, errno: 0, args: &[(0, "SCMP_CMP_MASKED_EQ", 0x7e020000, 0x0)], calls: &[(56, 56)] },
+    Group { with: 0x0, without: 0x200000, errno: 38, args: &[], calls: &[(435, 435)] },
+    Group { with: 0x400000, without: 0x0, errno: 0, args: &[], calls: &[(169, 169)] },
+    Group { with: 0x40000, without: 0x0, errno: 0, args: &[], calls: &[(161, 161)] },
+    Group { with: 0x10000, without: 0x0, errno: 0, args: &[], calls: &[(175, 176), (313, 313)] },
+    Group { with: 0x100000, without: 0x0, errno: 0, args: &[], calls: &[(163, 163)] },
+    Group { with: 0x80000, without: 0x0, errno: 0, args: &[], calls: &[(101, 101), (310, 312), (438, 438), (440, 440)] },
+    Group { with: 0x20000, without: 0x0, errno: 0, args: &[], calls: &[(172, 173)] },
+    Group { with: 0x2000000, without: 0x0, errno: 0, args: &[], calls: &[(164, 164), (227, 227)] },
+    Group { with: 0x4000000, without: 0x0, errno: 0, args: &[], calls: &[(153, 153)] },
+    Group { with: 0x800000, without: 0x0, errno: 0, args: &[], calls: &[(237, 239), (450, 450)] },
+    Group { with: 0x400000000, without: 0x0, errno: 0, args: &[], calls: &[(103, 103)] },
+    Group { with: 0x8000000000, without: 0x0, errno: 0, args: &[], calls: &[(321, 321)] },
+    Group { with: 0x4000000000, without: 0x0, errno: 0, args: &[], calls: &[(298, 298)] },
+];
