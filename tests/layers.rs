@@ -102,7 +102,7 @@ fn listing(dir: &Path, times: bool) -> String {
     let files = sh(&format!("find . ! -type d -printf '{format}' | LC_ALL=C sort"), dir);
     let folders = sh(&format!("find . -type d -printf '%P|%m|%U|%G{time}\\n' | LC_ALL=C sort"), dir);
     let sums = sh(
-        "find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum; find . -type b -o -type c | LC_ALL=C sort | xargs stat -c '%n %t %T'",
+        "find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum; find . -type b -o -type c | LC_ALL=C sort | xargs -r stat -c '%n %t %T'",
         dir,
     );
     let attributes = sh("getfattr -dhRm '^(user|security.cap)' . 2>/dev/null | grep -v '^$' || true", dir);

@@ -10,6 +10,7 @@ mod normal;
 mod output;
 mod progress;
 mod pump;
+mod runtime;
 mod tabs;
 mod table;
 mod template;
@@ -41,7 +42,7 @@ pub fn main(args: Vec<String>) -> i32 {
     }
     match rest.first().map(String::as_str) {
         Some("daemon") => return daemon(rest[1..].to_vec()),
-        Some("runtime") => return runtime(rest[1..].to_vec()),
+        Some("runtime") => return runtime::main(rest[1..].to_vec()),
         _ => {}
     }
     let program = match called.as_str() {
@@ -54,11 +55,6 @@ pub fn main(args: Vec<String>) -> i32 {
 /// The engine itself: no part of the command line, only started by it.
 fn daemon(args: Vec<String>) -> i32 {
     crate::api::daemon_main(args)
-}
-
-fn runtime(_args: Vec<String>) -> i32 {
-    eprintln!("prtiql runtime: this build has no runtime yet");
-    1
 }
 
 /// Flags before the verb.

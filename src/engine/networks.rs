@@ -2,6 +2,7 @@
 
 use crate::base::{Error, Result};
 use crate::config::Settings;
+use crate::network::pool::Pool;
 use crate::wire::container::Endpoint;
 use crate::wire::shim::BridgePort;
 use sha2::{Digest, Sha256};
@@ -27,12 +28,13 @@ pub struct Networks {
     pub gateway: Ipv4Addr,
     /// Its prefix length.
     pub prefix: u8,
-    first: u32,
-    last: u32,
-    next: u32,
-    used: std::collections::BTreeSet<u32>,
+    pool: Pool,
+    /// Addresses are given out from here: `fixed-cidr`, or the whole subnet.
+    range: (u32, u32),
     mtu: u32,
     masquerade: bool,
+    firewall: bool,
+    forward: bool,
 }
 
 fn cidr(text: &str) -> Result<(Ipv4Addr, u8)> {
@@ -55,6 +57,8 @@ impl Networks {
     /// From `bip`, `fixed-cidr` and `bridge`.
     pub fn new(settings: &Settings) -> Result<Networks> {
         let (gateway, prefix) = cidr(&settings.bip)?;
+        let mut pool = Pool::new(gateway, prefix)?;
+        pool.reserve(gateway);
         let (mut first, mut last) = range(gateway, prefix);
         if !settings.fixed_cidr.is_empty() {
             let (address, fixed) = cidr(&settings.fixed_cidr)?;
@@ -77,12 +81,12 @@ impl Networks {
             bridge: if with_bridge { settings.bridge.clone() } else { String::new() },
             gateway,
             prefix,
-            first,
-            last,
-            next: first,
-            used: [u32::from(gateway)].into(),
+            pool,
+            range: (first, last),
             mtu: settings.mtu,
-            masquerade: settings.ip_masq && settings.iptables,
+            masquerade: settings.ip_masq,
+            firewall: settings.iptables,
+            forward: settings.ip_forward,
         })
     }
 
@@ -109,21 +113,22 @@ impl Networks {
     /// Takes an address: the wanted one, or the next in turn, so that a freed one is not used again at once.
     pub fn take(&mut self, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr> {
         if let Some(address) = wanted {
-            let n = u32::from(address);
-            let (first, last) = range(self.gateway, self.prefix);
-            return match (first..=last).contains(&n) && self.used.insert(n) {
+            return match self.pool.reserve(address) {
                 true => Ok(address),
                 false => Err(Error::conflict(format!("address {address} is not free in {}", self.subnet()))),
             };
         }
-        for _ in self.first..=self.last {
-            let candidate = self.next;
-            self.next = if self.next >= self.last { self.first } else { self.next + 1 };
-            if self.used.insert(candidate) {
-                return Ok(Ipv4Addr::from(candidate));
+        let mut outside = Vec::new();
+        let mut found = None;
+        while let Some(address) = self.pool.take() {
+            if (self.range.0..=self.range.1).contains(&u32::from(address)) {
+                found = Some(address);
+                break;
             }
+            outside.push(address);
         }
-        Err(Error::unavailable(format!("no available IPv4 addresses on network bridge ({})", self.subnet())))
+        outside.into_iter().for_each(|a| self.pool.free(a));
+        found.ok_or_else(|| Error::unavailable(format!("no available IPv4 addresses on network bridge ({})", self.subnet())))
     }
 
     /// Gives an address back.
@@ -131,7 +136,7 @@ impl Networks {
         if let Ok(address) = address.parse::<Ipv4Addr>()
             && address != self.gateway
         {
-            self.used.remove(&u32::from(address));
+            self.pool.free(address);
         }
     }
 
@@ -139,11 +144,10 @@ impl Networks {
     pub fn plug(&mut self, container: &str, asked: &Endpoint, mac: Option<&str>) -> Result<(Endpoint, BridgePort)> {
         let wanted = asked.ipam_config.as_ref().and_then(|c| c.ipv4_address.parse().ok());
         let address = self.take(wanted)?;
-        let octets = address.octets();
         let asked_mac = Some(asked.mac_address.as_str()).filter(|m| !m.is_empty()).or(mac.filter(|m| !m.is_empty()));
         let mac = match asked_mac {
             Some(mac) => mac.to_string(),
-            None => format!("02:42:{:02x}:{:02x}:{:02x}:{:02x}", octets[0], octets[1], octets[2], octets[3]),
+            None => crate::network::veth::mac(address).map(|b| format!("{b:02x}")).join(":"),
         };
         let endpoint = Endpoint {
             mac_address: mac.clone(),
@@ -163,6 +167,8 @@ impl Networks {
             // Fresh at every start: the host's end of a dead namespace lingers for a while.
             host_ifname: format!("veth{}", &endpoint.endpoint_id[..8]),
             mtu: self.mtu,
+            firewall: self.firewall,
+            forward: self.forward,
             masquerade: self.masquerade,
         };
         log::debug!("container {container}: address {address}");

@@ -95,7 +95,7 @@ fn mask(names: &[String]) -> u64 {
     for name in names {
         match bit(name) {
             Some(bit) => all |= bit,
-            None => log::warn!("capability {name} is not known and is left out"),
+            None => crate::runtime::note::add(format!("capability {name} is not known and is left out")),
         }
     }
     all

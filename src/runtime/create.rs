@@ -102,7 +102,7 @@ fn check(spec: &Spec) -> Result<()> {
         ("mountLabel", &spec.linux.mount_label),
     ] {
         if !label.is_empty() && label != "unconfined" {
-            log::warn!("{what} {label:?} is not applied");
+            crate::runtime::note::add(format!("{what} {label:?} is not applied"));
         }
     }
     Ok(())
@@ -115,8 +115,8 @@ pub fn create(mut request: Request<'_>) -> Result<Created> {
     check(spec)?;
     request.stdio = request.stdio.above_standard()?;
     let group = Cgroup::locate(&spec.linux.cgroups_path, request.id)?;
-    group.create(spec.linux.resources.as_ref())?;
-    let made = born(&request, &group);
+    let made = group.create(spec.linux.resources.as_ref()).and_then(|()| born(&request, &group));
+    super::note::take().iter().for_each(|text| log::warn!("{text}"));
     if made.is_err() {
         if let Err(e) = group.delete() {
             log::warn!("{e}");

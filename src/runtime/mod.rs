@@ -28,6 +28,7 @@ mod init;
 mod link;
 mod mask;
 mod mount;
+mod note;
 mod overlay;
 mod path;
 mod process;
@@ -41,6 +42,7 @@ mod user;
 pub use cgroup::Cgroup;
 pub use create::{Created, Request, Stdio, create, start_by};
 pub use exec::{Exec, Executed, exec};
+pub use mount::WORDS as MOUNT_OPTIONS;
 pub use shield::shield;
 pub use spec::Spec;
 

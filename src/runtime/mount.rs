@@ -24,6 +24,64 @@ const STRICTATIME: u64 = 0x20;
 const NODIRATIME: u64 = 0x80;
 const NOSYMFOLLOW: u64 = 0x20_0000;
 
+/// The words of fstab that are understood here; all others are the file system's own.
+pub const WORDS: &[&str] = &[
+    "async",
+    "atime",
+    "bind",
+    "defaults",
+    "dev",
+    "diratime",
+    "dirsync",
+    "exec",
+    "lazytime",
+    "mand",
+    "noatime",
+    "nodev",
+    "nodiratime",
+    "noexec",
+    "norelatime",
+    "nostrictatime",
+    "nosuid",
+    "nosymfollow",
+    "private",
+    "ratime",
+    "rbind",
+    "rdev",
+    "rdiratime",
+    "relatime",
+    "remount",
+    "rexec",
+    "rnoatime",
+    "rnodev",
+    "rnodiratime",
+    "rnoexec",
+    "rnorelatime",
+    "rnostrictatime",
+    "rnosuid",
+    "rnosymfollow",
+    "ro",
+    "rprivate",
+    "rrelatime",
+    "rro",
+    "rrw",
+    "rshared",
+    "rslave",
+    "rstrictatime",
+    "rsuid",
+    "rsymfollow",
+    "runbindable",
+    "rw",
+    "shared",
+    "slave",
+    "strictatime",
+    "suid",
+    "symfollow",
+    "sync",
+    "tmpcopyup",
+    "unbindable",
+];
+
 /// Options of one mount, taken apart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -221,7 +279,7 @@ pub fn bind(root: BorrowedFd<'_>, dest: &str, at: BorrowedFd<'_>, source: Borrow
         remount(on_top.as_fd(), o.set, o.clear).context(|| format!("set the attributes of {dest}"))?;
     }
     if o.set_all | o.clear_all != 0 {
-        log::warn!("mount {dest}: recursive attributes need Linux 5.12; only the mount itself gets them");
+        crate::runtime::note::add(format!("mount {dest}: recursive attributes need Linux 5.12; only the mount itself gets them"));
         remount(on_top.as_fd(), o.set_all, o.clear_all).context(|| format!("set the attributes of {dest}"))?;
     }
     old_propagation(on_top.as_fd(), o, dest)
@@ -309,7 +367,7 @@ mod tests {
         let o = Options::parse(&words);
         assert!(o.bind && o.recursive && o.propagation_all);
         assert_eq!((o.set, o.set_all, o.propagation), (NOATIME, RDONLY, libc::MS_PRIVATE as u64));
-        assert_eq!(o.clear, NOSUID | (ATIME & !NOATIME));
+        assert_eq!(o.clear, NOSUID | ATIME);
         assert_eq!((o.flags.as_slice(), o.data.join(",")), (["sync"].as_slice(), "size=64k,mode=755".to_owned()));
         assert_eq!(Options::parse(&["ro".into(), "rw".into()]).set, 0);
     }

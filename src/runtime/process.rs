@@ -250,7 +250,10 @@ fn limit(wanted: &Rlimit) -> Result<()> {
     match set(wanted.soft, wanted.hard) {
         Err(Errno::PERM) => {
             let hard = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX).min(wanted.hard);
-            log::warn!("rlimit {}: cannot be raised to {}, is {hard} (CAP_SYS_RESOURCE)", wanted.kind, wanted.hard);
+            crate::runtime::note::add(format!(
+                "rlimit {}: cannot be raised to {}, is {hard} (CAP_SYS_RESOURCE)",
+                wanted.kind, wanted.hard
+            ));
             set(wanted.soft.min(hard), hard).context(|| format!("set rlimit {}", wanted.kind))
         }
         other => other.context(|| format!("set rlimit {}", wanted.kind)),
@@ -261,7 +264,7 @@ fn limit(wanted: &Rlimit) -> Result<()> {
 pub fn oom_score(score: i32) -> Result<()> {
     match std::fs::write("/proc/self/oom_score_adj", score.to_string()) {
         Err(e) if matches!(e.raw_os_error(), Some(libc::EACCES | libc::EPERM)) => {
-            log::warn!("oomScoreAdj {score}: cannot be lowered (CAP_SYS_RESOURCE)");
+            crate::runtime::note::add(format!("oomScoreAdj {score}: cannot be lowered (CAP_SYS_RESOURCE)"));
             Ok(())
         }
         other => other.context(|| format!("set oomScoreAdj {score}")),
@@ -294,6 +297,6 @@ mod tests {
         assert_eq!(text("/nosuch"), "exec: \"/nosuch\": stat /nosuch: no such file or directory");
         assert_eq!(text("/etc"), "exec: \"/etc\": is a directory");
         assert_eq!(text("/etc/passwd"), "exec: \"/etc/passwd\": permission denied");
-        assert_eq!(text("passwd"), "exec: \"passwd\": permission denied");
+        assert_eq!(text("fstab"), "exec: \"fstab\": permission denied");
     }
 }

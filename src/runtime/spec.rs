@@ -50,8 +50,10 @@ pub struct Ext {
     pub group_add: Vec<String>,
     /// Use Docker's default seccomp profile, resolved against the bounding capabilities. `linux.seccomp` must be `None`.
     pub default_seccomp: bool,
-    /// Make the working directory if it is not there, owned by the container's user (moby does so for `--workdir`).
+    /// Make the working directory if it is not there.
     pub make_cwd: bool,
+    /// Stay in the caller's session keyring instead of a new one.
+    pub keep_keyring: bool,
 }
 
 /// Layers of an overlay.

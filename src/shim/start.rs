@@ -86,16 +86,19 @@ fn run_container(start: &Start) -> Result<()> {
     let mut created = runtime::create(request)?;
     running.pid = created.pid;
     running.stdin = created.console.take().or(running.stdin);
-    let begun = connect_network(start, &created).and_then(|()| created.start());
-    if let Err(e) = begun {
-        if let Err(more) = created.destroy() {
-            log::warn!("{more}");
+    let begun = connect_network(start, &created).and_then(|warnings| created.start().map(|()| warnings));
+    let warnings = match begun {
+        Ok(warnings) => warnings,
+        Err(e) => {
+            if let Err(more) = created.destroy() {
+                log::warn!("{more}");
+            }
+            unmount_shm(start);
+            return Err(e);
         }
-        unmount_shm(start);
-        return Err(e);
-    }
+    };
     let started = Time::now();
-    report(created.pid);
+    report(created.pid, warnings);
     become_shim(start, running, Some((listen, &created.cgroup)), started)
 }
 
@@ -109,11 +112,46 @@ fn copy_root_mode(start: &Start) -> Result<()> {
     Ok(())
 }
 
-fn connect_network(start: &Start, created: &Created) -> Result<()> {
-    match &start.network {
-        Network::Bridge(_) | Network::None => Ok(()),
-        Network::Host | Network::Join { .. } => Ok(()),
+/// Plugs the container's network namespace into its bridge. Returns warnings: a host that lacks address translation still
+/// runs containers, they only do not get out.
+fn connect_network(start: &Start, created: &Created) -> Result<Vec<String>> {
+    use crate::network::{bridge, nat, veth};
+    let Network::Bridge(port) = &start.network else { return Ok(Vec::new()) };
+    let address = |text: &str| -> Result<std::net::Ipv4Addr> {
+        text.parse().map_err(|_| Error::invalid(format!("invalid address '{text}'")))
+    };
+    let (ip, gateway) = (address(&port.address)?, address(&port.gateway)?);
+    bridge::ensure(&port.bridge, gateway, port.prefix, port.mtu)?;
+    let mut warnings = Vec::new();
+    if port.forward
+        && let Err(e) = bridge::forwarding()
+    {
+        warnings.push(e.to_string());
     }
+    let subnet = std::net::Ipv4Addr::from(u32::from(gateway) & (u32::MAX << (32 - u32::from(port.prefix))));
+    if port.firewall
+        && let Err(e) =
+            nat::ensure(&nat::Network { bridge: &port.bridge, subnet, prefix: port.prefix, masquerade: port.masquerade })
+    {
+        warnings.push(e.to_string());
+    }
+    veth::attach(&veth::Attach {
+        bridge: &port.bridge,
+        pid: created.pid,
+        host_name: &port.host_ifname,
+        name: "eth0",
+        ip,
+        prefix: port.prefix,
+        gateway: Some(gateway),
+        mac: hardware_address(&port.mac)?,
+        mtu: port.mtu,
+    })?;
+    Ok(warnings)
+}
+
+fn hardware_address(text: &str) -> Result<[u8; 6]> {
+    let bytes: Vec<u8> = text.split(':').filter_map(|b| u8::from_str_radix(b, 16).ok().filter(|_| b.len() == 2)).collect();
+    bytes.try_into().map_err(|_| Error::invalid(format!("invalid MAC address '{text}'")))
 }
 
 fn mount_shm(start: &Start) -> Result<()> {
@@ -154,7 +192,7 @@ fn run_exec(start: &Start, exec: &wire::Exec) -> Result<()> {
     })?;
     running.pid = executed.pid;
     running.stdin = executed.console.or(running.stdin);
-    report(executed.pid);
+    report(executed.pid, Vec::new());
     become_shim(start, running, None, Time::now())
 }
 
@@ -195,8 +233,8 @@ fn listen(path: &str) -> Result<OwnedFd> {
     Ok(fd)
 }
 
-fn report(pid: i32) {
-    let started = Started::Running { pid: pid as u32, warnings: Vec::new() };
+fn report(pid: i32, warnings: Vec<String>) {
+    let started = Started::Running { pid: pid as u32, warnings };
     // A daemon that is gone meanwhile finds the shim by its socket.
     let _ = channel::send_json(inherit::borrow(fds::CONTROL), &started, &[]);
 }

@@ -141,6 +141,7 @@ pub fn run(arguments: &[&'static [u8]]) -> Result<(), Errno> {
         exit: None,
     };
     shim.supervise(argument(args::EXIT_FILE))?;
+    shim.farewell();
     let oom = oom_kills(argument(args::OOM_FILE)) > 0;
     // The code and the time are safe since the reaping; whether memory was the reason is known only now.
     if let Some((status, time)) = shim.exit {
@@ -176,7 +177,7 @@ impl Shim {
         let late = Time::now().0 - ended > LAST_BYTES_MS * 1_000_000;
         for i in 0..2 {
             while !self.outputs[i].is_busy() && self.outputs[i].fd.is_some() {
-                if self.outputs[i].read(self.log.as_mut(), Time::now().0) == ReadOutcome::Empty {
+                if self.read_output(i) == ReadOutcome::Empty {
                     self.outputs[i].close(self.log.as_mut(), Time::now().0);
                 }
                 self.deliver(i);
@@ -242,9 +243,7 @@ impl Shim {
                 What::Client(i) => self.client_ready(i, *flags),
                 What::Stdin => self.write_input(),
                 What::Output(i) => {
-                    if self.outputs[i].read(self.log.as_mut(), Time::now().0) == ReadOutcome::Chunk {
-                        self.start_chunk(i);
-                    }
+                    self.read_output(i);
                 }
                 What::Control => self.read_control(),
                 What::Listen => self.accept(),
@@ -270,10 +269,15 @@ impl Shim {
         self.outputs[stream].chunk().len() + if client.flags & wire::FRAMED != 0 { 8 } else { 0 }
     }
 
-    fn start_chunk(&mut self, stream: usize) {
-        for client in &mut self.clients {
-            client.sent[stream] = 0;
+    /// Reads a chunk, which every client is then to have.
+    fn read_output(&mut self, stream: usize) -> ReadOutcome {
+        let outcome = self.outputs[stream].read(self.log.as_mut(), Time::now().0);
+        if outcome == ReadOutcome::Chunk {
+            for client in &mut self.clients {
+                client.sent[stream] = 0;
+            }
         }
+        outcome
     }
 
     /// Sends the chunk in flight as far as clients take it, and releases it when all have it.
@@ -335,6 +339,15 @@ impl Shim {
             }
         }
         Ok(true)
+    }
+
+    /// Closes the clients' connections. Input that nobody has read would turn into a connection reset for them: it is taken out.
+    fn farewell(&mut self) {
+        for client in &self.clients {
+            let _ = rustix::net::shutdown(&client.socket, rustix::net::Shutdown::Read);
+            while matches!(rustix::net::recv(&client.socket, &mut *self.input, RecvFlags::DONTWAIT), Ok((n, _)) if n > 0) {}
+        }
+        self.clients.clear();
     }
 
     fn drop_client(&mut self, index: usize) {

@@ -63,7 +63,14 @@ pub fn receive(socket: BorrowedFd<'_>, body: &mut Vec<u8>, fds: &mut Vec<OwnedFd
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let n = {
         let mut parts = [IoSliceMut::new(&mut head), IoSliceMut::new(body)];
-        rustix::io::retry_on_intr(|| rustix::net::recvmsg(socket, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC))?.bytes
+        let mut receive = || rustix::net::recvmsg(socket, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC);
+        loop {
+            match receive() {
+                // The other side left with messages unread; what it sent before is still there.
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET) => {}
+                other => break other?.bytes,
+            }
+        }
     };
     for message in ancillary.drain() {
         if let RecvAncillaryMessage::ScmRights(received) = message {

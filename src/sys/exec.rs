@@ -124,3 +124,20 @@ pub fn seccomp(program: &[Insn], flags: u32) -> rustix::io::Result<()> {
     let r = unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags as libc::c_ulong, &raw const program) };
     result(r).map(drop)
 }
+
+/// Sends a signal by its number; real-time ones have no name.
+pub fn kill(pid: i32, signal: i32) -> rustix::io::Result<()> {
+    // SAFETY: takes two integers.
+    #[allow(unsafe_code)]
+    let r = unsafe { libc::kill(pid, signal) };
+    result(r.into()).map(drop)
+}
+
+/// Starts a new session keyring: kernel keys of the caller's session are none of a container's business.
+pub fn new_keyring(name: &CStr) -> rustix::io::Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_ulong = 1;
+    // SAFETY: the kernel reads a C string.
+    #[allow(unsafe_code)]
+    let r = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) };
+    result(r).map(drop)
+}

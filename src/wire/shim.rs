@@ -233,6 +233,10 @@ pub struct BridgePort {
     pub host_ifname: String,
     /// MTU; 0 is the bridge's.
     pub mtu: u32,
+    /// Make firewall rules.
+    pub firewall: bool,
+    /// Switch forwarding on.
+    pub forward: bool,
     /// Masquerade what leaves.
     pub masquerade: bool,
 }

@@ -2,6 +2,8 @@
 
 pub mod committer;
 pub mod logs;
+mod archive;
+mod body;
 mod load;
 mod privileges;
 mod pull;
