@@ -26,6 +26,7 @@ pub struct Setup {
 
 /// Runs in the new process; ends it.
 pub fn main(request: &Request<'_>, setup: Setup) -> ! {
+    super::note::take(); // those are the parent's to tell
     let e = match setup.control.try_clone() {
         Ok(control) => match run(request, setup) {
             Ok((ready, mut control)) => {
@@ -52,6 +53,9 @@ fn run(request: &Request<'_>, mut setup: Setup) -> Result<(process::Ready, Owned
     let spec = request.spec;
     let control = setup.control;
     rustix::process::setsid().context(|| "start a session")?;
+    if !spec.ext.keep_keyring {
+        keyring(request.id)?;
+    }
     if !setup.in_group {
         setup.group.enter()?;
     }
@@ -106,10 +110,22 @@ fn run(request: &Request<'_>, mut setup: Setup) -> Result<(process::Ready, Owned
     sys::exec::close_on_exec_from(3 + request.preserve_fds).context(|| "close what the program must not inherit")?;
     let who = Who { name: spec.ext.user_name.as_deref(), groups: &spec.ext.group_add };
     let filter = seccomp::for_process(spec)?;
-    let ready = process::prepare(root.as_fd(), &spec.process, who, filter, true)?;
+    let ready = process::prepare(root.as_fd(), &spec.process, who, filter, spec.ext.make_cwd)?;
+    for text in super::note::take() {
+        link::send(control.as_fd(), Tag::Warning, &text, None).context(|| "talk to the runtime")?;
+    }
     link::send(control.as_fd(), Tag::Ready, "", master.as_ref().map(AsFd::as_fd))
         .context(|| "tell that the container is ready")?;
     Ok((ready, control))
+}
+
+/// A session keyring of the container's own. Kernels without keys (CONFIG_KEYS) have nothing to hide.
+fn keyring(id: &str) -> Result<()> {
+    let name = std::ffi::CString::new(format!("_ses.{id}")).map_err(|_| Error::invalid("the id holds a zero byte"))?;
+    match sys::exec::new_keyring(&name) {
+        Ok(()) | Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM | rustix::io::Errno::DQUOT) => Ok(()),
+        Err(e) => Err(e).context(|| "make a session keyring"),
+    }
 }
 
 fn expect_go(control: BorrowedFd<'_>) -> Result<()> {

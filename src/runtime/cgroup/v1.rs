@@ -45,7 +45,9 @@ pub fn create(group: &Cgroup, resources: Option<&Resources>) -> Result<()> {
             files::set(&dir, file, text)?;
         }
     } else {
-        log::warn!("the kernel has no devices controller (CONFIG_CGROUP_DEVICE): devices are not restricted");
+        crate::runtime::note::add(format!(
+            "the kernel has no devices controller (CONFIG_CGROUP_DEVICE): devices are not restricted"
+        ));
     }
     match resources {
         Some(resources) => set(group, resources),
@@ -135,7 +137,9 @@ fn memory(group: &Cgroup, m: &Memory) -> Result<()> {
     };
     let with_swap = |value: i64| match files::write(&format!("{dir}/memory.memsw.limit_in_bytes"), &value.to_string()) {
         Err(Errno::NOENT) => {
-            log::warn!("the kernel does not account swap (CONFIG_MEMCG_SWAP, swapaccount=1): swap is not limited");
+            crate::runtime::note::add(format!(
+                "the kernel does not account swap (CONFIG_MEMCG_SWAP, swapaccount=1): swap is not limited"
+            ));
             Ok(())
         }
         other => other.context(|| format!("set memory.memsw.limit_in_bytes to {value}")),
@@ -229,9 +233,9 @@ fn block_io(group: &Cgroup, b: &BlockIo) -> Result<()> {
         // the file's name depends on the scheduler that the kernel has
         match files::write(&format!("{dir}/blkio.bfq.weight"), &weight.to_string()) {
             Err(Errno::NOENT) => match files::write(&format!("{dir}/blkio.weight"), &weight.to_string()) {
-                Err(Errno::NOENT) => {
-                    log::warn!("the kernel has no weights of block I/O (CONFIG_BFQ_GROUP_IOSCHED): blkio weight is not applied")
-                }
+                Err(Errno::NOENT) => crate::runtime::note::add(format!(
+                    "the kernel has no weights of block I/O (CONFIG_BFQ_GROUP_IOSCHED): blkio weight is not applied"
+                )),
                 other => other.context(|| format!("set blkio.weight to {weight}"))?,
             },
             other => other.context(|| format!("set blkio.bfq.weight to {weight}"))?,

@@ -91,7 +91,7 @@ pub fn set(group: &Cgroup, r: &Resources) -> Result<()> {
             match limit(group, "memory.swap.max", &max(value)) {
                 // without swap in the kernel there is none to limit
                 Err(e) if e.kind() == crate::base::Kind::Unsupported => {
-                    log::warn!("the kernel does not account swap (CONFIG_SWAP): swap is not limited")
+                    crate::runtime::note::add(format!("the kernel does not account swap (CONFIG_SWAP): swap is not limited"))
                 }
                 other => other?,
             }
@@ -103,7 +103,7 @@ pub fn set(group: &Cgroup, r: &Resources) -> Result<()> {
             limit(group, "memory.low", &max(value))?;
         }
         if m.disable_oom_killer == Some(true) {
-            log::warn!("control groups of version 2 cannot disable the OOM killer");
+            crate::runtime::note::add(format!("control groups of version 2 cannot disable the OOM killer"));
         }
     }
     if let Some(c) = &r.cpu {

@@ -24,6 +24,34 @@ const TRAP: u32 = 0x0003_0000;
 const KILL_THREAD: u32 = 0;
 const KILL_PROCESS: u32 = 0x8000_0000;
 
+/// Actions that a profile may name.
+pub const ACTIONS: [&str; 8] = [
+    "SCMP_ACT_ALLOW",
+    "SCMP_ACT_ERRNO",
+    "SCMP_ACT_KILL",
+    "SCMP_ACT_KILL_PROCESS",
+    "SCMP_ACT_KILL_THREAD",
+    "SCMP_ACT_LOG",
+    "SCMP_ACT_TRACE",
+    "SCMP_ACT_TRAP",
+];
+/// Operators of its conditions.
+pub const OPERATORS: [&str; 7] =
+    ["SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT", "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE"];
+
+const ARCHITECTURES: [(u32, &str); 5] = [
+    (0xc000_003e, "SCMP_ARCH_X86_64"),
+    (0x4000_0003, "SCMP_ARCH_X86"),
+    (0xc000_00b7, "SCMP_ARCH_AARCH64"),
+    (0x4000_0028, "SCMP_ARCH_ARM"),
+    (0xc000_00f3, "SCMP_ARCH_RISCV64"),
+];
+
+/// The machines that a filter can have rules for here, the native one first.
+pub fn architectures() -> Vec<&'static str> {
+    HERE.iter().filter_map(|m| ARCHITECTURES.iter().find(|(audit, _)| *audit == m.audit)).map(|(_, name)| *name).collect()
+}
+
 /// A compiled filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
@@ -152,15 +180,7 @@ pub fn compile(profile: &Seccomp) -> Result<Filter> {
     let default = action(&profile.default_action, profile.default_errno_ret)?;
     // the native machine always has its rules, others only if they are named
     let named = |m: &Machine| {
-        profile.architectures.iter().any(|a| {
-            matches!(
-                (a.as_str(), m.audit),
-                ("SCMP_ARCH_X86", 0x4000_0003)
-                    | ("SCMP_ARCH_X86_64", 0xc000_003e)
-                    | ("SCMP_ARCH_ARM", 0x4000_0028)
-                    | ("SCMP_ARCH_AARCH64", 0xc000_00b7)
-            )
-        })
+        ARCHITECTURES.iter().any(|(audit, name)| *audit == m.audit && profile.architectures.iter().any(|a| a == name))
     };
     let mut parts = Vec::new();
     for (i, machine) in HERE.iter().enumerate() {
