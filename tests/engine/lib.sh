@@ -14,6 +14,11 @@ prepare() {
   [ -f "$CACHE/images/busybox.tar" ] || "$ROOT/scripts/mkimage" make "$CACHE/images" busybox || die 'no image to test with'
   [ -f "$CACHE/images/debian.tar" ] || "$ROOT/scripts/mkimage" make "$CACHE/images" debian || die 'no image to test with'
   export IMAGES=$CACHE/images
+  # a client library from PyPI; without it its test is skipped
+  if [ ! -d "$CACHE/docker-py" ]; then
+    python3 -m pip --version >/dev/null 2>&1 || need python3-pip
+    python3 -m pip install --quiet --target "$CACHE/docker-py.new" docker >/dev/null 2>&1 && mv "$CACHE/docker-py.new" "$CACHE/docker-py"
+  fi
 }
 
 # enter SCRIPT ARGUMENTS...: the script again, with --inside and a work folder, in a sandbox. The folder is below the cache: overlay
