@@ -9,6 +9,7 @@ use crate::base::{Error, Result};
 use crate::engine::container::{Container, Status};
 use crate::engine::jobs::{Purpose, UsageFor};
 use crate::engine::{Engine, Reply};
+use crate::wire::container::Create;
 use crate::wire::worker::{Job as Task, Logs};
 use serde_json::{Value, json};
 use std::os::fd::AsFd;
@@ -139,7 +140,11 @@ fn is_ancestor(engine: &Engine, name: &str, c: &Container) -> bool {
 pub fn create(context: &mut Context<'_>, call: Call) -> Handled {
     let name = call.request.param("name").unwrap_or_default().to_string();
     let platform = call.request.param("platform").unwrap_or_default().to_string();
-    let created = context.engine.create(&name, call.json()?, &platform)?;
+    let created = context.engine.create(
+        &name,
+        Create::parse(&call.body).map_err(|e| Error::invalid(format!("invalid JSON: {e}")))?,
+        &platform,
+    )?;
     let body = json!({"Id": created.id, "Warnings": created.warnings}).to_string();
     context.engine.answer_durably(call.conn, Reply::Json(201, body.into_bytes()));
     Ok(None)

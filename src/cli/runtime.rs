@@ -100,7 +100,8 @@ pub fn main(args: Vec<String>) -> i32 {
             if global.log.is_some() {
                 eprintln!("{e}");
             }
-            1
+            // as runc: the status of a program cannot be told from ours otherwise
+            if command == "exec" { 255 } else { 1 }
         }
     }
 }

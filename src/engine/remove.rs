@@ -40,6 +40,7 @@ impl Engine {
         self.reactor.cancel_timer(token(kind::STOP, c.number));
         self.reactor.cancel_timer(token(kind::RESTART, c.number));
         self.execs.retain(|_, e| e.container != id);
+        self.sweep_cgroup(&c.cgroup, id);
         let path = format!("containers/{id}");
         self.committer.change(if c.is_volatile() { Change::Discard { path } } else { Change::Trash { path } });
         let _ = std::fs::remove_dir_all(self.run_dir(id));

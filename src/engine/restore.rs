@@ -97,6 +97,7 @@ impl Engine {
         for id in &found {
             self.find_shim(id);
         }
+        self.sweep_cgroups();
         for id in found {
             self.start_at_boot(&id);
         }

@@ -107,6 +107,9 @@ impl Engine {
             (shim::EXITED, owner) => {
                 self.unlink(number);
                 let oom = record.flags & shim::OOM != 0;
+                if let (true, Owner::Container(id)) = (record.flags & shim::CGROUP_LEFT != 0, owner) {
+                    self.kill_leftovers(id);
+                }
                 match owner {
                     Owner::Container(id) => self.ended(id, record.a as i32, oom, Time(record.time)),
                     Owner::Exec(id) => self.exec_ended(id, record.a as i32),
@@ -158,6 +161,38 @@ impl Engine {
         }
         let task = crate::wire::worker::Job::RemoveCgroup { path: c.cgroup.clone(), id: c.id.clone() };
         self.spawn_quietly(task);
+    }
+
+    /// Removes a cgroup that should be gone but is not: the process that should have done it was killed.
+    pub fn sweep_cgroup(&mut self, path: &str, id: &str) {
+        let left = |path: &str| {
+            crate::runtime::Cgroup::locate(path, id).is_ok_and(|g| g.dirs().iter().any(|d| std::path::Path::new(d).exists()))
+        };
+        if !path.is_empty() && left(path) {
+            self.spawn_quietly(crate::wire::worker::Job::RemoveCgroup { path: path.to_string(), id: id.to_string() });
+        }
+    }
+
+    /// At start: cgroups of containers that do not run (or are no more).
+    pub fn sweep_cgroups(&mut self) {
+        let parent = self.settings.cgroup_parent.trim_end_matches('/').to_string();
+        let Ok(group) = crate::runtime::Cgroup::locate(&parent, "") else { return };
+        let mut found: Vec<String> = Vec::new();
+        for dir in group.dirs() {
+            let names = std::fs::read_dir(dir).into_iter().flatten().filter_map(|e| e.ok()?.file_name().into_string().ok());
+            found.extend(names.filter(|n| n.len() == 64 && n.bytes().all(|b| b.is_ascii_hexdigit())));
+        }
+        found.sort();
+        found.dedup();
+        for id in found {
+            // Other daemons may share the parent: only what is ours, or what nothing lives in.
+            let path = format!("{parent}/{id}");
+            let ours = self.containers.get(&id).is_some_and(|c| c.link.is_none() && !c.is_running());
+            let empty = crate::runtime::Cgroup::locate(&path, &id).and_then(|g| g.pids()).is_ok_and(|p| p.is_empty());
+            if ours || (empty && self.containers.get(&id).is_none()) {
+                self.sweep_cgroup(&path, &id);
+            }
+        }
     }
 
     /// `exit` in the run directory: status, time, whether memory was the reason.

@@ -163,7 +163,8 @@ fn dial(host: &str, port: u16, watch: Option<BorrowedFd<'static>>) -> Result<Tcp
         match dial_one(&address, watch) {
             Ok(tcp) => return Ok(tcp),
             Err(e) => {
-                last = Failure::of_io(&e).context(format!("dial tcp {address}"));
+                let step = if e.kind() == io::ErrorKind::TimedOut { "" } else { ": connect" };
+                last = Failure::of_io(&e).context(format!("dial tcp {address}{step}"));
                 if crate::registry::failure::is_cancel(&e) {
                     return Err(Failure::of_io(&e));
                 }

@@ -185,8 +185,7 @@ pub fn modern() -> bool {
         2 => false,
         _ => {
             // without a valid descriptor this can only fail; how it fails tells
-            let yes = matches!(mountattr::set(rustix::fs::CWD, u64::MAX, 0, 0, false), Err(Errno::INVAL))
-                && std::env::var_os("PRTIQL_OLD_MOUNT").is_none();
+            let yes = matches!(mountattr::set(rustix::fs::CWD, u64::MAX, 0, 0, false), Err(Errno::INVAL));
             STATE.store(if yes { 1 } else { 2 }, Ordering::Relaxed);
             yes
         }

@@ -24,7 +24,7 @@ pub fn detached(o: &Overlay) -> Result<Option<OwnedFd>> {
     let joined = o.lowers.join(":");
     let simple = joined.len() <= LONGEST_VALUE && !o.lowers.iter().any(|l| l.contains([':', '\\']));
     if simple {
-        set("lowerdir", &joined).context(what)?;
+        set("lowerdir", &joined).context(|| describe(o))?;
     } else {
         for (i, lower) in o.lowers.iter().enumerate() {
             match set("lowerdir+", lower) {
@@ -38,8 +38,8 @@ pub fn detached(o: &Overlay) -> Result<Option<OwnedFd>> {
         if o.upper.len() > LONGEST_VALUE || o.work.len() > LONGEST_VALUE {
             return Ok(None);
         }
-        set("upperdir", &o.upper).context(what)?;
-        set("workdir", &o.work).context(what)?;
+        set("upperdir", &o.upper).context(|| describe(o))?;
+        set("workdir", &o.work).context(|| describe(o))?;
     }
     rustix::mount::fsconfig_create(&fs).context(|| describe(o))?;
     let tree = rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).context(what)?;

@@ -20,6 +20,9 @@ pub enum Make {
     File,
 }
 
+/// `statfs` type of procfs.
+pub const PROC_MAGIC: i64 = 0x9fa0;
+
 /// The kernel has no `openat2`.
 static OLD: AtomicBool = AtomicBool::new(false);
 
@@ -97,7 +100,9 @@ pub fn walk(root: BorrowedFd<'_>, path: &str, flags: OFlags, make: Make) -> rust
         };
         if is_link(found.as_fd())? {
             links += 1;
-            if links > 40 {
+            // links of procfs may lead anywhere, whatever their text says: nothing is made beyond them
+            let magic = make != Make::Nothing && rustix::fs::fstatfs(&found)?.f_type as i64 == PROC_MAGIC;
+            if links > 40 || magic {
                 return Err(Errno::LOOP);
             }
             let target = rustix::fs::readlinkat(found.as_fd(), "", Vec::new())?.into_bytes();

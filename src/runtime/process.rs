@@ -122,6 +122,9 @@ fn exec_error(name: &str, text: &str) -> Error {
 /// Finds the program as a shell does; the texts are those of runc, from which Docker's clients tell 126 from 127.
 fn find(name: &str, variable: &str) -> Result<CString> {
     let c = |s: &str| CString::new(s).map_err(|_| Error::invalid(format!("{s:?} holds a zero byte")));
+    if name.contains('\0') {
+        return c(name);
+    }
     if name.contains('/') {
         return match check(name) {
             Ok(()) => c(name),

@@ -1,7 +1,7 @@
 //! Building the container's root: the root mount, everything that is mounted in it, and making it `/`.
 
 use super::mount::{self, Options, RDONLY};
-use super::path::{self, Make};
+use super::path::{self, Make, PROC_MAGIC};
 use super::spec::{Mount, Spec};
 use super::{cgroup, copy, dev, mask, overlay};
 use crate::base::{Context, Error, Result};
@@ -9,8 +9,6 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
-const PROC_MAGIC: i64 = 0x9fa0;
 
 /// Files of procfs over which a file system such as lxcfs may be mounted.
 const OVER_PROC: [&str; 11] = [
@@ -205,11 +203,12 @@ fn bind(root: BorrowedFd<'_>, bundle: &str, m: &Mount, prepared: Option<&OwnedFd
     let at = path::mountpoint(root, dest, if folder { Make::Directory } else { Make::File })?;
     let on_proc = rustix::fs::fstatfs(&at).context(|| format!("look at {dest}"))?.f_type as i64 == PROC_MAGIC;
     let from_proc = || rustix::fs::fstatfs(source).is_ok_and(|s| s.f_type as i64 == PROC_MAGIC);
-    if (on_proc && !OVER_PROC.contains(&dest)) || (dest.starts_with("/proc/") && !OVER_PROC.contains(&dest)) {
+    if dest.trim_end_matches('/') == "/proc" {
+        if !from_proc() {
+            return Err(Error::invalid(format!("{dest:?} cannot be mounted because it is not of type proc")));
+        }
+    } else if (on_proc && !OVER_PROC.contains(&dest)) || (dest.starts_with("/proc/") && !OVER_PROC.contains(&dest)) {
         return Err(Error::invalid(format!("{dest:?} cannot be mounted because it is inside /proc")));
-    }
-    if dest.trim_end_matches('/') == "/proc" && !from_proc() {
-        return Err(Error::invalid(format!("{dest:?} cannot be mounted because it is not of type proc")));
     }
     if m.copy_up && folder {
         copy::up(at.as_fd(), source.as_fd()).context(|| format!("copy {dest} of the image into {}", m.source))?;

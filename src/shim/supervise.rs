@@ -146,13 +146,20 @@ pub fn run(arguments: &[&'static [u8]]) -> Result<(), Errno> {
     // The code and the time are safe since the reaping; whether memory was the reason is known only now.
     if let Some((status, time)) = shim.exit {
         write_exit(argument(args::EXIT_FILE), status, time, oom);
+        let mut left = false;
         for path in arguments.iter().skip(args::CGROUPS) {
-            remove_cgroup(path);
+            left |= !remove_cgroup(path);
         }
         if flag(b'm') {
             let _ = rustix::mount::unmount(c"/proc/self/fd/8/shm", rustix::mount::UnmountFlags::DETACH);
         }
-        let record = Record { kind: wire::EXITED, flags: if oom { wire::OOM } else { 0 }, a: status as u32, b: 0, time };
+        let record = Record {
+            kind: wire::EXITED,
+            flags: if oom { wire::OOM } else { 0 } | if left { wire::CGROUP_LEFT } else { 0 },
+            a: status as u32,
+            b: 0,
+            time,
+        };
         shim.tell(&record);
     }
     Ok(())
@@ -570,13 +577,13 @@ fn oom_kills(path: &[u8]) -> u64 {
         .map_or(0, |count| number(count.trim_ascii()) as u64)
 }
 
-/// Kills whatever is left in a cgroup and removes it; waits for the kernel at most two seconds.
-fn remove_cgroup(path: &[u8]) {
-    for attempt in 0..200 {
+/// Kills whatever is left in a cgroup and removes it; waits for the kernel at most half a second. `false`: it is still there.
+fn remove_cgroup(path: &[u8]) -> bool {
+    for attempt in 0..50 {
         match rustix::fs::unlinkat(rustix::fs::CWD, path, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT) => return,
+            Ok(()) | Err(Errno::NOENT) => return true,
             Err(Errno::BUSY) => {}
-            Err(_) => return,
+            Err(_) => return false,
         }
         kill_all(path);
         if attempt > 3 {
@@ -584,6 +591,7 @@ fn remove_cgroup(path: &[u8]) {
             let _ = rustix::thread::nanosleep(&pause);
         }
     }
+    false
 }
 
 fn kill_all(cgroup: &[u8]) {

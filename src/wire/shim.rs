@@ -39,6 +39,8 @@ pub const STDERR: u16 = 4;
 pub const FRAMED: u16 = 8;
 /// EXITED: the kernel's out-of-memory killer was at work in the cgroup.
 pub const OOM: u16 = 1;
+/// EXITED: the cgroup could not be removed (there are groups below it, or its processes do not go): somebody else must.
+pub const CGROUP_LEFT: u16 = 2;
 
 /// A fixed message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -138,7 +138,7 @@ fn make(cx: &Cx, flags: &Flags) -> Result<String> {
         }
         cidfile = Some((path, std::fs::File::create(path).context(|| format!("failed to create the container ID file {path}"))?));
     }
-    let result = ask(cx, flags, &serde_json::to_vec(&body)?);
+    let result = ask(cx, flags, &serde_json::to_vec(&body.to_value()?)?);
     match (&result, cidfile) {
         (Ok(id), Some((path, mut file))) => file.write_all(id.as_bytes()).context(|| format!("write {path}"))?,
         (Err(_), Some((path, _))) => _ = std::fs::remove_file(path), // it is empty
