@@ -28,6 +28,7 @@ mod init;
 mod link;
 mod mask;
 mod mount;
+mod namespaces;
 mod note;
 mod overlay;
 mod path;

@@ -45,7 +45,7 @@ pub fn prepare(spec: &Spec, bundle: &str) -> Result<Prepared> {
     if let Some(o) = &spec.ext.overlay {
         prepared.root = overlay::detached(o)?;
     }
-    if spec.makes("user") && mount::modern() {
+    if spec.namespace("user").is_some() && mount::modern() {
         if spec.ext.overlay.is_none() {
             let path = absolute(bundle, &spec.root.path);
             prepared.root = Some(mount::copy(rustix::fs::CWD, &path, true).context(|| format!("open the root {path}"))?);
