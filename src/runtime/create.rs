@@ -103,10 +103,10 @@ pub fn create(mut request: Request<'_>) -> Result<Created> {
     let group = Cgroup::locate(&spec.linux.cgroups_path, request.id)?;
     let made = group.make().and_then(|()| born(&request, &group));
     super::note::take().iter().for_each(|text| log::warn!("{text}"));
-    if made.is_err() {
-        if let Err(e) = group.delete() {
-            log::warn!("{e}");
-        }
+    if made.is_err()
+        && let Err(e) = group.delete()
+    {
+        log::warn!("{e}");
     }
     made
 }

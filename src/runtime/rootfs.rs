@@ -201,8 +201,8 @@ fn bind(root: BorrowedFd<'_>, bundle: &str, m: &Mount, prepared: Option<&OwnedFd
     let stat = rustix::fs::statat(source, "", AtFlags::EMPTY_PATH).context(|| format!("bind {}", m.source))?;
     let folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
     let at = path::mountpoint(root, dest, if folder { Make::Directory } else { Make::File })?;
-    let on_proc = rustix::fs::fstatfs(&at).context(|| format!("look at {dest}"))?.f_type as i64 == PROC_MAGIC;
-    let from_proc = || rustix::fs::fstatfs(source).is_ok_and(|s| s.f_type as i64 == PROC_MAGIC);
+    let on_proc = path::kind_of(at.as_fd()).context(|| format!("look at {dest}"))? == PROC_MAGIC;
+    let from_proc = || path::kind_of(source.as_fd()).is_ok_and(|kind| kind == PROC_MAGIC);
     if dest.trim_end_matches('/') == "/proc" {
         if !from_proc() {
             return Err(Error::invalid(format!("{dest:?} cannot be mounted because it is not of type proc")));

@@ -54,6 +54,7 @@ impl Cgroup {
             return Err(Error::invalid(format!("cgroupsPath {path:?} is not usable")));
         }
         let found = rustix::fs::statfs(ROOT).context(|| format!("look at {ROOT}"))?;
+        #[allow(clippy::unnecessary_cast)] // it has other types on other machines
         let v2 = found.f_type as i64 == CGROUP2_MAGIC;
         let hierarchies = if v2 { Vec::new() } else { v1::hierarchies()? };
         Ok(Cgroup { v2, path, hierarchies })

@@ -89,7 +89,7 @@ pub fn set(group: &Cgroup, r: &Resources) -> Result<()> {
             match limit(group, "memory.swap.max", &max(value)) {
                 // without swap in the kernel there is none to limit
                 Err(e) if e.kind() == crate::base::Kind::Unsupported => {
-                    crate::runtime::note::add(format!("the kernel does not account swap (CONFIG_SWAP): swap is not limited"))
+                    crate::runtime::note::add("the kernel does not account swap (CONFIG_SWAP): swap is not limited".to_string())
                 }
                 other => other?,
             }
@@ -101,7 +101,7 @@ pub fn set(group: &Cgroup, r: &Resources) -> Result<()> {
             limit(group, "memory.low", &max(value))?;
         }
         if m.disable_oom_killer == Some(true) {
-            crate::runtime::note::add(format!("control groups of version 2 cannot disable the OOM killer"));
+            crate::runtime::note::add("control groups of version 2 cannot disable the OOM killer".to_string());
         }
     }
     if let Some(c) = &r.cpu {
