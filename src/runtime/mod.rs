@@ -33,6 +33,7 @@ mod note;
 mod overlay;
 mod path;
 mod process;
+mod resources;
 mod rootfs;
 pub mod seccomp;
 mod shield;

@@ -141,6 +141,12 @@ impl Cgroup {
         }
     }
 
+    /// Tells the kernel to stop all processes, or to let them go on, and does not wait: for callers that may not block. Processes
+    /// that are in a system call stop a little later.
+    pub fn freeze_soon(&self, freeze: bool) -> Result<()> {
+        if self.v2 { v2::freeze_soon(self, freeze) } else { v1::freeze_soon(self, freeze) }
+    }
+
     /// Stops all processes and waits until they have stopped.
     pub fn freeze(&self) -> Result<()> {
         if self.v2 { v2::freeze(self, true) } else { v1::freeze(self, true) }

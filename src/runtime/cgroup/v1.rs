@@ -261,9 +261,18 @@ fn block_io(group: &Cgroup, b: &BlockIo) -> Result<()> {
     Ok(())
 }
 
+fn freezer(group: &Cgroup) -> Result<String> {
+    group.dir_of("freezer").ok_or_else(|| missing("pausing", "CONFIG_CGROUP_FREEZER"))
+}
+
+/// Freezes or thaws, and does not wait.
+pub fn freeze_soon(group: &Cgroup, freeze: bool) -> Result<()> {
+    files::set(&freezer(group)?, "freezer.state", if freeze { "FROZEN" } else { "THAWED" })
+}
+
 /// Freezes or thaws, and waits until it is done.
 pub fn freeze(group: &Cgroup, freeze: bool) -> Result<()> {
-    let dir = group.dir_of("freezer").ok_or_else(|| missing("pausing", "CONFIG_CGROUP_FREEZER"))?;
+    let dir = freezer(group)?;
     let wanted = if freeze { "FROZEN" } else { "THAWED" };
     let end = Instant::now() + Duration::from_secs(5);
     let mut turn = 0u32;
