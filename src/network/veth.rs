@@ -48,7 +48,7 @@ fn inside<T>(netns: &OwnedFd, f: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 fn open(path: &str) -> Result<OwnedFd> {
-    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).context(|| format!("open {path}"))?)
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).context(|| format!("open {path}"))
 }
 
 /// Makes the pair and configures the container's end. When the container's namespace ends, the kernel removes both. The caller

@@ -23,6 +23,12 @@ pub enum Make {
 /// `statfs` type of procfs.
 pub const PROC_MAGIC: i64 = 0x9fa0;
 
+/// The type of the file system that `fd` lies on.
+#[allow(clippy::unnecessary_cast)] // it has other types on other machines
+pub fn kind_of(fd: BorrowedFd<'_>) -> rustix::io::Result<i64> {
+    Ok(rustix::fs::fstatfs(fd)?.f_type as i64)
+}
+
 /// The kernel has no `openat2`.
 static OLD: AtomicBool = AtomicBool::new(false);
 
@@ -114,7 +120,7 @@ pub fn walk(root: BorrowedFd<'_>, path: &str, flags: OFlags, make: Make) -> rust
         if is_link(found.as_fd())? {
             links += 1;
             // links of procfs may lead anywhere, whatever their text says: nothing is made beyond them
-            let magic = make != Make::Nothing && rustix::fs::fstatfs(&found)?.f_type as i64 == PROC_MAGIC;
+            let magic = make != Make::Nothing && kind_of(found.as_fd())? == PROC_MAGIC;
             if links > 40 || magic {
                 return Err(Errno::LOOP);
             }

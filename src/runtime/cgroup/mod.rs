@@ -54,6 +54,7 @@ impl Cgroup {
             return Err(Error::invalid(format!("cgroupsPath {path:?} is not usable")));
         }
         let found = rustix::fs::statfs(ROOT).context(|| format!("look at {ROOT}"))?;
+        #[allow(clippy::unnecessary_cast)] // it has other types on other machines
         let v2 = found.f_type as i64 == CGROUP2_MAGIC;
         let hierarchies = if v2 { Vec::new() } else { v1::hierarchies()? };
         Ok(Cgroup { v2, path, hierarchies })
@@ -138,6 +139,12 @@ impl Cgroup {
             Some(dir) => files::pids(&dir),
             None => Ok(Vec::new()),
         }
+    }
+
+    /// Tells the kernel to stop all processes, or to let them go on, and does not wait: for callers that may not block. Processes
+    /// that are in a system call stop a little later.
+    pub fn freeze_soon(&self, freeze: bool) -> Result<()> {
+        if self.v2 { v2::freeze_soon(self, freeze) } else { v1::freeze_soon(self, freeze) }
     }
 
     /// Stops all processes and waits until they have stopped.

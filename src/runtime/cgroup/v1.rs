@@ -139,9 +139,9 @@ fn memory(group: &Cgroup, m: &Memory) -> Result<()> {
     };
     let with_swap = |value: i64| match files::write(&format!("{dir}/memory.memsw.limit_in_bytes"), &value.to_string()) {
         Err(Errno::NOENT) => {
-            crate::runtime::note::add(format!(
-                "the kernel does not account swap (CONFIG_MEMCG_SWAP, swapaccount=1): swap is not limited"
-            ));
+            crate::runtime::note::add(
+                "the kernel does not account swap (CONFIG_MEMCG_SWAP, swapaccount=1): swap is not limited".to_string(),
+            );
             Ok(())
         }
         other => other.context(|| format!("set memory.memsw.limit_in_bytes to {value}")),
@@ -235,9 +235,9 @@ fn block_io(group: &Cgroup, b: &BlockIo) -> Result<()> {
         // the file's name depends on the scheduler that the kernel has
         match files::write(&format!("{dir}/blkio.bfq.weight"), &weight.to_string()) {
             Err(Errno::NOENT) => match files::write(&format!("{dir}/blkio.weight"), &weight.to_string()) {
-                Err(Errno::NOENT) => crate::runtime::note::add(format!(
-                    "the kernel has no weights of block I/O (CONFIG_BFQ_GROUP_IOSCHED): blkio weight is not applied"
-                )),
+                Err(Errno::NOENT) => crate::runtime::note::add(
+                    "the kernel has no weights of block I/O (CONFIG_BFQ_GROUP_IOSCHED): blkio weight is not applied".to_string(),
+                ),
                 other => other.context(|| format!("set blkio.weight to {weight}"))?,
             },
             other => other.context(|| format!("set blkio.bfq.weight to {weight}"))?,
@@ -261,9 +261,18 @@ fn block_io(group: &Cgroup, b: &BlockIo) -> Result<()> {
     Ok(())
 }
 
+fn freezer(group: &Cgroup) -> Result<String> {
+    group.dir_of("freezer").ok_or_else(|| missing("pausing", "CONFIG_CGROUP_FREEZER"))
+}
+
+/// Freezes or thaws, and does not wait.
+pub fn freeze_soon(group: &Cgroup, freeze: bool) -> Result<()> {
+    files::set(&freezer(group)?, "freezer.state", if freeze { "FROZEN" } else { "THAWED" })
+}
+
 /// Freezes or thaws, and waits until it is done.
 pub fn freeze(group: &Cgroup, freeze: bool) -> Result<()> {
-    let dir = group.dir_of("freezer").ok_or_else(|| missing("pausing", "CONFIG_CGROUP_FREEZER"))?;
+    let dir = freezer(group)?;
     let wanted = if freeze { "FROZEN" } else { "THAWED" };
     let end = Instant::now() + Duration::from_secs(5);
     let mut turn = 0u32;
@@ -277,7 +286,7 @@ pub fn freeze(group: &Cgroup, freeze: bool) -> Result<()> {
             return Err(Error::internal("unable to freeze: the processes did not stop within 5 seconds"));
         }
         turn += 1;
-        if freeze && turn % 50 == 0 {
+        if freeze && turn.is_multiple_of(50) {
             // a process that was just being made can keep a group in FREEZING: letting it go once helps
             files::set(&dir, "freezer.state", "THAWED")?;
         }

@@ -89,7 +89,7 @@ pub fn set(group: &Cgroup, r: &Resources) -> Result<()> {
             match limit(group, "memory.swap.max", &max(value)) {
                 // without swap in the kernel there is none to limit
                 Err(e) if e.kind() == crate::base::Kind::Unsupported => {
-                    crate::runtime::note::add(format!("the kernel does not account swap (CONFIG_SWAP): swap is not limited"))
+                    crate::runtime::note::add("the kernel does not account swap (CONFIG_SWAP): swap is not limited".to_string())
                 }
                 other => other?,
             }
@@ -101,7 +101,7 @@ pub fn set(group: &Cgroup, r: &Resources) -> Result<()> {
             limit(group, "memory.low", &max(value))?;
         }
         if m.disable_oom_killer == Some(true) {
-            crate::runtime::note::add(format!("control groups of version 2 cannot disable the OOM killer"));
+            crate::runtime::note::add("control groups of version 2 cannot disable the OOM killer".to_string());
         }
     }
     if let Some(c) = &r.cpu {
@@ -184,14 +184,19 @@ pub fn enter(group: &Cgroup) -> Result<()> {
     files::set(&group.v2_dir(), "cgroup.procs", "0")
 }
 
+/// Freezes or thaws, and does not wait.
+pub fn freeze_soon(group: &Cgroup, freeze: bool) -> Result<()> {
+    files::write(&format!("{}/cgroup.freeze", group.v2_dir()), if freeze { "1" } else { "0" }).map_err(|e| match e {
+        Errno::NOENT => Error::unsupported("pausing needs Linux 5.2 with control groups of version 2"),
+        e => Error::from(e).context("freeze the control group"),
+    })
+}
+
 /// Freezes or thaws, and waits until it is done.
 pub fn freeze(group: &Cgroup, freeze: bool) -> Result<()> {
     let dir = group.v2_dir();
     let wanted = u64::from(freeze);
-    files::write(&format!("{dir}/cgroup.freeze"), &wanted.to_string()).map_err(|e| match e {
-        Errno::NOENT => Error::unsupported("pausing needs Linux 5.2 with control groups of version 2"),
-        e => Error::from(e).context("freeze the control group"),
-    })?;
+    freeze_soon(group, freeze)?;
     let end = Instant::now() + Duration::from_secs(5);
     while files::counter(&format!("{dir}/cgroup.events"), "frozen")? != wanted {
         if Instant::now() > end {
