@@ -291,7 +291,10 @@ impl Extractor {
         let kind = FileType::from_raw_mode(stat.st_mode);
         let empty = match kind {
             FileType::Directory => match rustix::fs::unlinkat(folder, last, AtFlags::REMOVEDIR) {
-                Ok(()) => return Ok(self.tree.forget()),
+                Ok(()) => {
+                    self.tree.forget();
+                    return Ok(());
+                }
                 Err(Errno::NOTEMPTY | Errno::EXIST) => false,
                 Err(e) => return Err(e.into()),
             },

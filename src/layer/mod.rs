@@ -7,6 +7,7 @@ pub mod decode;
 pub mod entry;
 mod extract;
 mod flush;
+pub mod ops;
 pub mod path;
 mod place;
 pub mod rebuild;
@@ -15,4 +16,5 @@ pub mod tar;
 mod times;
 
 pub use apply::{Applied, Apply};
-pub use rebuild::{Op, Ops, Skeleton, TarReader};
+pub use ops::{Op, Ops};
+pub use rebuild::{Skeleton, TarReader};

@@ -313,9 +313,9 @@ impl Writer {
             by_path.entry(&replaced.path).or_default().push((replaced.files_before, sequence as u32));
         }
         let mut moved = Vec::new();
-        let mut ops = crate::layer::rebuild::Ops::new(&self.file, ops_end);
+        let mut ops = crate::layer::ops::Ops::new(&self.file, ops_end);
         while let Some(next) = ops.next()? {
-            let crate::layer::rebuild::Op::File { ordinal, .. } = next else { continue };
+            let crate::layer::ops::Op::File { ordinal, .. } = next else { continue };
             let path = ops.path();
             let ends = path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at).chain([path.len()]);
             // The first event after the file was written, of itself or of a folder above it.

@@ -26,7 +26,7 @@ impl FolderTimes {
     pub fn add(&mut self, real: &[u8], time: &Timespec) -> Result<()> {
         let length = u16::try_from(real.len()).unwrap_or(u16::MAX);
         self.buffer.extend_from_slice(&length.to_le_bytes());
-        self.buffer.extend_from_slice(&i64::from(time.tv_sec).to_le_bytes());
+        self.buffer.extend_from_slice(&time.tv_sec.to_le_bytes());
         self.buffer.extend_from_slice(&(time.tv_nsec as u32).to_le_bytes());
         self.buffer.extend_from_slice(&real[..usize::from(length)]);
         if self.buffer.len() < BUFFER {

@@ -49,7 +49,6 @@ fn text_of(status: u16, body: &[u8]) -> String {
     if let Ok(answer) = serde_json::from_slice::<Answer>(body) {
         if let Some(first) = answer.errors.first() {
             let code = first.code.to_ascii_lowercase().replace('_', " ");
-            let code = if code == "toomanyrequests" || code.is_empty() { code } else { code };
             let clean = |t: &str| t.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect::<String>();
             return match (code.is_empty(), first.message.is_empty()) {
                 (true, _) => clean(&first.message),

@@ -12,4 +12,4 @@ mod wire;
 pub use errors::of_pull;
 pub use failure::Failure;
 pub use http::Client;
-pub use repository::{Repository, first_with, tags};
+pub use repository::{ManifestText, Repository, first_with, tags};

@@ -24,6 +24,9 @@ const LARGEST_LIST: u64 = 4 << 20;
 /// Bytes of one read from a connection.
 const CHUNK: usize = 64 * 1024;
 
+/// A manifest or index: its bytes, digest and content type.
+pub type ManifestText = (Vec<u8>, Digest, String);
+
 /// A repository that answered.
 pub struct Repository<'a> {
     client: &'a mut Client,
@@ -111,7 +114,7 @@ impl<'a> Repository<'a> {
     }
 
     /// A manifest or index by tag or digest: its bytes, digest and content type.
-    pub fn manifest(&mut self, name: &str) -> Result<(Vec<u8>, Digest, String), Failure> {
+    pub fn manifest(&mut self, name: &str) -> Result<ManifestText, Failure> {
         let target = format!("/v2/{}/manifests/{name}", self.path);
         let wanted = name.contains(':').then(|| Digest::parse(name)).transpose().map_err(Failure::lasting)?;
         self.retried(|this| {
@@ -333,7 +336,7 @@ pub fn first_with<'a>(
     reference: &Reference,
     name: &str,
     auth: Option<&Auth>,
-) -> crate::base::Result<(Repository<'a>, (Vec<u8>, Digest, String))> {
+) -> crate::base::Result<(Repository<'a>, ManifestText)> {
     let endpoints = endpoints(reference, &client.settings.mirrors.clone());
     let last = endpoints.len().saturating_sub(1);
     for (nth, endpoint) in endpoints.iter().enumerate() {

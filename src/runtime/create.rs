@@ -2,7 +2,7 @@
 
 use super::cgroup::Cgroup;
 use super::link::{self, Tag};
-use super::spec::{IdMapping, Spec};
+use super::spec::{IdMapping, Resources, Spec};
 use super::{hooks, init, rootfs};
 use crate::base::{Context, Error, Kind, Result};
 use crate::sys::{self, clone::Forked};
@@ -115,7 +115,7 @@ pub fn create(mut request: Request<'_>) -> Result<Created> {
     check(spec)?;
     request.stdio = request.stdio.above_standard()?;
     let group = Cgroup::locate(&spec.linux.cgroups_path, request.id)?;
-    let made = group.create(spec.linux.resources.as_ref()).and_then(|()| born(&request, &group));
+    let made = group.make().and_then(|()| born(&request, &group));
     super::note::take().iter().for_each(|text| log::warn!("{text}"));
     if made.is_err() {
         if let Err(e) = group.delete() {
@@ -125,8 +125,19 @@ pub fn create(mut request: Request<'_>) -> Result<Created> {
     made
 }
 
+/// Limits that init must find when it enters the group: they add hierarchies to it.
+fn early(resources: Option<&Resources>) -> bool {
+    resources.is_some_and(|r| {
+        !r.hugepage_limits.is_empty() || r.cpu.as_ref().is_some_and(|c| !c.cpus.is_empty() || !c.mems.is_empty())
+    })
+}
+
 fn born(request: &Request<'_>, group: &Cgroup) -> Result<Created> {
     let spec = request.spec;
+    let resources = spec.linux.resources.as_ref();
+    if early(resources) {
+        group.restrict(resources)?;
+    }
     let prepared = rootfs::prepare(spec, request.bundle)?;
     let (ours, theirs) = sys::channel::pair()?;
     let mut flags = 0;
@@ -164,8 +175,10 @@ fn born(request: &Request<'_>, group: &Cgroup) -> Result<Created> {
         Forked::Parent(child) => child,
     };
     drop(theirs);
+    // while init builds its root on another processor; before it can run anything of the container's
+    let restricted = if early(resources) { Ok(()) } else { group.restrict(resources) };
     let mut created = Created { pid: child.pid, pidfd: child.pidfd, console: None, cgroup: group.clone(), control: ours };
-    match settle(request, &mut created) {
+    match restricted.and_then(|()| settle(request, &mut created)) {
         Ok(()) => Ok(created),
         Err(e) => {
             created.kill_and_wait();

@@ -170,6 +170,7 @@ impl Shim {
         let children = crate::sys::signals::child_ended()?;
         self.read_control();
         self.reap(exit_file);
+        crate::sys::pages::forget_program();
         loop {
             if self.exit.is_some() && self.drained() {
                 return Ok(());

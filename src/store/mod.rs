@@ -36,16 +36,30 @@ impl Root {
         std::fs::create_dir_all(path).context(|| format!("data root {}", path.display()))?;
         let path = &path.canonicalize().context(|| format!("data root {}", path.display()))?;
         let lock = lock(path)?;
-        rustix::fs::chmod(path, Mode::from_raw_mode(0o711)).context(|| format!("data root {}", path.display()))?;
+        set_mode(path, 0o711)?;
         let may_write = meta::check_or_make(path)?;
         for folder in ["layers/sha256", "images/sha256", "tags", "containers", "networks", "volumes", "staging", "trash"] {
             let folder = path.join(folder);
             std::fs::create_dir_all(&folder).context(|| format!("create {}", folder.display()))?;
             // What lies in volumes and layers is for processes of other users inside containers; the listing is not.
             let mode = if folder.ends_with("volumes") { 0o711 } else { 0o710 };
-            rustix::fs::chmod(&folder, Mode::from_raw_mode(mode)).context(|| format!("create {}", folder.display()))?;
+            set_mode(&folder, mode)?;
         }
-        Ok(Root { path: path.clone(), _lock: Some(lock), may_write })
+        let root = Root { path: path.clone(), _lock: Some(lock), may_write };
+        if may_write {
+            root.clear_staging()?;
+        }
+        Ok(root)
+    }
+
+    /// Work that was cut short with the last daemon goes to the trash.
+    fn clear_staging(&self) -> Result<()> {
+        let staging = self.path.join("staging");
+        for entry in std::fs::read_dir(&staging).context(|| format!("list {}", staging.display()))? {
+            let entry = entry.context(|| format!("list {}", staging.display()))?;
+            trash::discard(self, &entry.path())?;
+        }
+        Ok(())
     }
 
     /// The data root of a running daemon, for its workers: neither locks nor checks.
@@ -97,6 +111,16 @@ impl Root {
     pub fn trash(&self) -> PathBuf {
         self.path.join("trash")
     }
+}
+
+/// Changes a folder's mode only if it is another: a start writes nothing that is there already.
+fn set_mode(folder: &Path, mode: u32) -> Result<()> {
+    let what = || format!("set the mode of {}", folder.display());
+    let now = rustix::fs::stat(folder).context(what)?;
+    if now.st_mode & 0o7777 != mode {
+        rustix::fs::chmod(folder, Mode::from_raw_mode(mode)).context(what)?;
+    }
+    Ok(())
 }
 
 /// What the file of a tag holds.
@@ -175,10 +199,15 @@ mod tests {
         let temp = Temp::new();
         let root = Root::open(&temp.0).unwrap();
         assert!(root.may_write());
+        std::fs::create_dir_all(root.staging("job-1").join("half")).unwrap();
         let e = Root::open(&temp.0).unwrap_err();
         assert!(e.to_string().contains("in use by another prtiql daemon"), "{e}");
         drop(root);
-        Root::open(&temp.0).unwrap();
+        let root = Root::open(&temp.0).unwrap();
+        assert!(!root.staging("job-1").exists());
+        assert_eq!(std::fs::read_dir(root.trash()).unwrap().count(), 1);
+        empty_trash(&root, &mut || true).unwrap();
+        assert_eq!(std::fs::read_dir(root.trash()).unwrap().count(), 0);
     }
 
     #[test]

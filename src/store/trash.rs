@@ -91,10 +91,10 @@ fn folder_size(folder: OwnedFd, seen: &mut HashSet<(u64, u64)>, depth: usize) ->
         };
         let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
         if kind.is_dir() {
-            if depth < 4 * DEEPEST {
-                if let Ok(child) = open_dir(folder.as_fd(), name) {
-                    total += folder_size(child, seen, depth + 1)?;
-                }
+            if depth < 4 * DEEPEST
+                && let Ok(child) = open_dir(folder.as_fd(), name)
+            {
+                total += folder_size(child, seen, depth + 1)?;
             }
             continue;
         }

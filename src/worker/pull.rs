@@ -86,7 +86,7 @@ impl Work<'_> {
     }
 
     /// From what the reference names down to one manifest and its config.
-    fn resolve(&self, repository: &mut Repository<'_>, reference: &Reference, top: (Vec<u8>, Digest, String)) -> Result<Found> {
+    fn resolve(&self, repository: &mut Repository<'_>, reference: &Reference, top: registry::ManifestText) -> Result<Found> {
         let (mut text, top_digest, mut content_type) = top;
         let mut digest = top_digest;
         let mut document = Document::parse(&text, &content_type)?;

@@ -59,9 +59,20 @@ impl Cgroup {
         Ok(Cgroup { v2, path, hierarchies })
     }
 
-    /// Makes the group and sets its limits.
-    pub fn create(&self, resources: Option<&Resources>) -> Result<()> {
-        if self.v2 { v2::create(self, resources) } else { v1::create(self, resources) }
+    /// Makes the group, without limits.
+    pub fn make(&self) -> Result<()> {
+        if self.v2 { v2::make(self) } else { v1::make(self) }
+    }
+
+    /// Sets the limits of a new group, those of devices included.
+    pub fn restrict(&self, resources: Option<&Resources>) -> Result<()> {
+        let rules = resources.map(|r| r.devices.as_slice()).unwrap_or_default();
+        if self.v2 {
+            v2::devices(self, rules)?
+        } else {
+            v1::devices(self, rules)?
+        }
+        resources.map_or(Ok(()), |resources| self.update(resources))
     }
 
     /// Changes limits; what is unset stays as it is.

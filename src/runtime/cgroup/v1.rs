@@ -2,7 +2,7 @@
 
 use super::{Cgroup, Hierarchy, ROOT, devices, files};
 use crate::base::{Context, Error, Result};
-use crate::runtime::spec::{BlockIo, Cpu, Memory, Resources};
+use crate::runtime::spec::{BlockIo, Cpu, DeviceRule, Memory, Resources};
 use rustix::io::Errno;
 use std::time::{Duration, Instant};
 
@@ -29,8 +29,8 @@ fn has(group: &Cgroup, controller: &str) -> bool {
     group.dir_of(controller).is_some_and(|dir| rustix::fs::access(dir.as_str(), rustix::fs::Access::EXISTS).is_ok())
 }
 
-/// Makes the group in every hierarchy and sets its limits.
-pub fn create(group: &Cgroup, resources: Option<&Resources>) -> Result<()> {
+/// Makes the group in every hierarchy.
+pub fn make(group: &Cgroup) -> Result<()> {
     for dir in group.dirs() {
         match files::make(&dir, &mut |_| {}) {
             Ok(()) => {}
@@ -39,20 +39,22 @@ pub fn create(group: &Cgroup, resources: Option<&Resources>) -> Result<()> {
             Err(e) => return Err(e).context(|| format!("make control group {dir}")),
         }
     }
-    if let Some(dir) = group.dir_of("devices") {
-        for line in devices::lines(resources.map(|r| r.devices.as_slice()).unwrap_or_default()) {
-            let (file, text) = if line.allow { ("devices.allow", &line.text) } else { ("devices.deny", &line.text) };
-            files::set(&dir, file, text)?;
-        }
-    } else {
-        crate::runtime::note::add(format!(
-            "the kernel has no devices controller (CONFIG_CGROUP_DEVICE): devices are not restricted"
-        ));
+    Ok(())
+}
+
+/// Restricts the use of devices.
+pub fn devices(group: &Cgroup, rules: &[DeviceRule]) -> Result<()> {
+    let Some(dir) = group.dir_of("devices").filter(|_| has(group, "devices")) else {
+        crate::runtime::note::add(
+            "the kernel has no devices controller (CONFIG_CGROUP_DEVICE): devices are not restricted".into(),
+        );
+        return Ok(());
+    };
+    for line in devices::lines(rules) {
+        let file = if line.allow { "devices.allow" } else { "devices.deny" };
+        files::set(&dir, file, &line.text)?;
     }
-    match resources {
-        Some(resources) => set(group, resources),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// Puts this process into the group. The file is `tasks` and the process names itself: for that the kernel need not stop

@@ -2,24 +2,22 @@
 
 use super::{Cgroup, ROOT, bpf, devices, files};
 use crate::base::{Context, Error, Result};
-use crate::runtime::spec::{BlockIo, Resources};
+use crate::runtime::spec::{BlockIo, DeviceRule, Resources};
 use rustix::io::Errno;
 use std::time::{Duration, Instant};
 
-/// Makes the group and sets its limits.
-pub fn create(group: &Cgroup, resources: Option<&Resources>) -> Result<()> {
+/// Makes the group.
+pub fn make(group: &Cgroup) -> Result<()> {
     let dir = group.v2_dir();
     let mut made = Vec::new();
     files::make(&dir, &mut |d| made.push(d.to_owned())).context(|| format!("make control group {dir}"))?;
     // a parent that is new hands nothing down yet
-    if made.len() > 1 {
-        hand_down(&dir)?;
-    }
-    bpf::attach(&dir, &devices::rules(resources.map(|r| r.devices.as_slice()).unwrap_or_default()))?;
-    match resources {
-        Some(resources) => set(group, resources),
-        None => Ok(()),
-    }
+    if made.len() > 1 { hand_down(&dir) } else { Ok(()) }
+}
+
+/// Restricts the use of devices.
+pub fn devices(group: &Cgroup, rules: &[DeviceRule]) -> Result<()> {
+    bpf::attach(&group.v2_dir(), &devices::rules(rules))
 }
 
 /// Makes every group above `dir` hand its controllers down.
