@@ -34,7 +34,7 @@ fn sh(script: &str, dir: &Path) -> String {
 }
 
 fn apply(data: &[u8], staged: &Path, step: usize) -> Result<Applied> {
-    rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(prtiql::layer::MASKED));
     std::fs::create_dir_all(staged)?;
     let mut apply = Apply::new(staged)?;
     for chunk in data.chunks(step) {

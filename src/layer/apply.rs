@@ -8,6 +8,7 @@ use crate::layer::skeleton::Writer;
 use crate::layer::tar::{Event, Parser};
 use sha2::Digest as _;
 use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// What came out of a layer.
@@ -49,7 +50,7 @@ impl Apply {
     /// Into the folder `staged`, which must exist and be empty.
     pub fn new(staged: &Path) -> Result<Apply> {
         let path = staged.join("skeleton");
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
+        let file = OpenOptions::new().mode(0o644).read(true).write(true).create_new(true).open(&path);
         let skeleton = Writer::new(file.context(|| format!("create {}", path.display()))?);
         Ok(Apply {
             hash: sha2::Sha256::new(),

@@ -11,6 +11,9 @@ use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+/// The umask that extraction expects: these bits of an entry's mode, and the special ones, are set by a call of their own.
+pub const MASKED: u32 = 0o022;
+
 /// What becomes of an entry's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
@@ -327,7 +330,7 @@ impl Extractor {
     /// Owner, mode, attributes and times of an open file, in the order in which none undoes the other.
     fn set_open_metadata(&self, file: BorrowedFd<'_>, entry: &Entry) -> Result<()> {
         rustix::fs::fchown(file, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))?;
-        if entry.mode & 0o7000 != 0 {
+        if entry.mode & (0o7000 | MASKED) != 0 {
             rustix::fs::fchmod(file, Mode::from_raw_mode(entry.mode))?;
         }
         for (name, value) in kept_xattrs(entry) {
@@ -351,7 +354,7 @@ impl Extractor {
         let (folder, _) = self.tree.folder(parent)?;
         let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
         rustix::fs::chownat(folder, last, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-        if entry.kind != Kind::Symlink && entry.mode & 0o7000 != 0 {
+        if entry.kind != Kind::Symlink && entry.mode & (0o7000 | MASKED) != 0 {
             rustix::fs::chmodat(folder, last, Mode::from_raw_mode(entry.mode), AtFlags::empty())?;
         }
         for (name, value) in kept_xattrs(entry) {

@@ -16,5 +16,6 @@ pub mod tar;
 mod times;
 
 pub use apply::{Applied, Apply};
+pub use extract::MASKED;
 pub use ops::{Op, Ops};
 pub use rebuild::{Skeleton, TarReader};

@@ -1,6 +1,7 @@
 //! What a worker gives up before it touches anything from outside: capabilities that its job does not need, and its place in
 //! the queue when memory runs out.
 
+use crate::layer::MASKED;
 use crate::wire::worker::Job;
 use rustix::fs::Mode;
 use rustix::thread::{CapabilitySet, CapabilitySets};
@@ -9,8 +10,8 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 pub fn prepare(job: &Job) {
     // A worker is killed rather than the daemon or an application. Without /proc or the right, so be it.
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
-    // Modes are as the archive says.
-    rustix::process::umask(Mode::empty());
+    // What the engine keeps for itself is for nobody else to write; modes from archives are set beside it.
+    rustix::process::umask(Mode::from_raw_mode(MASKED));
     // These notice a closed socket at every wait, and clean up; a signal would leave half a layer lying about.
     if matches!(job, Job::Pull { .. } | Job::Load { .. }) {
         let mut signals = nix::sys::signal::SigSet::empty();
