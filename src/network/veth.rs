@@ -66,7 +66,10 @@ pub fn attach(a: &Attach<'_>) -> Result<()> {
         Err(Errno::OPNOTSUPP) => return Err(Error::unsupported("the kernel has no pairs of virtual interfaces (CONFIG_VETH)")),
         other => other.context(what)?,
     }
-    let there = inside(&netns, Socket::route)?;
+    let there = inside(&netns, || {
+        link::without_ipv6(a.name)?;
+        Socket::route()
+    })?;
     let end =
         link::get(&there, a.name)?.ok_or_else(|| Error::internal(format!("the container's interface {} vanished", a.name)))?;
     link::configure(&there, end.index, a.ip, a.prefix, a.gateway)

@@ -224,24 +224,3 @@ impl Cgroup {
         Ok(())
     }
 }
-
-/// Processes of the group at `path` and of all groups below it.
-pub fn pids(path: &str) -> Result<Vec<i32>> {
-    Cgroup::locate(path, "")?.pids()
-}
-
-/// Stops all processes of the group at `path`, or lets them go on.
-pub fn freeze(path: &str, freeze: bool) -> Result<()> {
-    let group = Cgroup::locate(path, "")?;
-    if freeze { group.freeze() } else { group.thaw() }
-}
-
-/// Kills every process that is in the group at `path` now; does not wait for their end.
-pub fn kill_all(path: &str) -> Result<()> {
-    let group = Cgroup::locate(path, "")?;
-    if group.v2 && files::write(&format!("{}/cgroup.kill", group.v2_dir()), "1").is_ok() {
-        return Ok(());
-    }
-    group.signal_all(Signal::KILL)?;
-    if group.is_frozen() { group.thaw() } else { Ok(()) }
-}

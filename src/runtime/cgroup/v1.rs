@@ -12,7 +12,7 @@ const ONLY_FOR_LIMITS: [&str; 7] = ["cpuset", "hugetlb", "net_cls", "net_prio", 
 /// All hierarchies that are mounted, by what the kernel says of this process.
 pub fn hierarchies() -> Result<Vec<Hierarchy>> {
     let text = std::fs::read_to_string("/proc/self/cgroup").context(|| "read /proc/self/cgroup")?;
-    Ok(parse(&text).into_iter().filter(|h| !ONLY_FOR_LIMITS.contains(&h.controllers.as_str())).collect())
+    Ok(parse(&text).into_iter().filter(|h| !h.controllers.split(',').all(|c| ONLY_FOR_LIMITS.contains(&c))).collect())
 }
 
 fn parse(text: &str) -> Vec<Hierarchy> {
