@@ -274,6 +274,10 @@ fn credentials_go_to_the_registry_and_nowhere_else() {
     engine.pull_with(&name, "", Some(auth.clone()), Registries::default()).ok();
     assert_eq!(cdn.log(), [format!("GET /v2/a/blobs/{} range= auth=", blobs[0])]);
 
+    registry.want_auth("x", "Bearer realm=\"http://192.0.2.1/token\"");
+    let e = engine.pull_with(&name, "", Some(auth.clone()), Registries::default()).error;
+    assert!(e.contains("not encrypted"), "{e}");
+
     // A token server on another port.
     let (_temp, engine, registry) = set_up();
     let tokens = Registry::start();
@@ -286,6 +290,8 @@ fn credentials_go_to_the_registry_and_nowhere_else() {
     assert!(asked.contains("scope=repository%3Aa%3Apull") && asked.contains("auth=Basic bWU6c2VjcmV0"), "{asked}");
     assert!(registry.log().iter().all(|l| !l.contains("Basic")));
     registry.want_auth("Bearer ID", "Bearer realm=\"http://127.0.0.1:1/\"");
+    let bad = Auth { registry_token: "ID\r\nX: y".into(), ..Auth::default() };
+    assert!(engine.pull_with(&name, "", Some(bad), Registries::default()).error.contains("line ends"));
     let token = Auth { registry_token: "ID".into(), ..Auth::default() };
     engine.pull_with(&name, "", Some(token), Registries::default()).ok();
 }
@@ -383,7 +389,7 @@ fn dockers_own_registry_gives_every_kind() {
         let mut push = Command::new("python3");
         push.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lib/push.py")).args(options.split(' '));
         push.arg(format!("http://127.0.0.1:{port}")).arg(&file).arg(format!("x{nth}:1"));
-        // Without Python's zstandard that one cannot be made.
+        // Without zstd that one cannot be made.
         if !push.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success() && options.contains("zstd") {
             continue;
         }

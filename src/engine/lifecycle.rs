@@ -158,7 +158,9 @@ impl Engine {
     }
 
     fn dns(&self, def: &crate::engine::container::Definition) -> shim::Dns {
-        let or = |own: &Vec<String>, default: &Vec<String>| if own.is_empty() { default.clone() } else { own.clone() };
+        let or = |own: &Option<Vec<String>>, default: &Vec<String>| {
+            own.clone().filter(|o| !o.is_empty()).unwrap_or_else(|| default.clone())
+        };
         shim::Dns {
             servers: or(&def.host.dns, &self.settings.dns),
             search: or(&def.host.dns_search, &self.settings.dns_search),

@@ -3,6 +3,7 @@
 use crate::base::{Error, Kind};
 use crate::registry::failure::Failure;
 use crate::registry::http::{Client, Request};
+use crate::registry::trust::is_insecure;
 use crate::registry::url::{Url, base64, encode};
 use crate::wire::worker::Auth;
 use serde::Deserialize;
@@ -80,6 +81,9 @@ pub fn answer(
     scope: &str,
 ) -> Result<Option<String>, Failure> {
     if let Some(token) = auth.map(|a| &a.registry_token).filter(|t| !t.is_empty()) {
+        if token.bytes().any(|b| b <= b' ') {
+            return Err(Failure::lasting(Error::invalid("the registry token has blanks or line ends in it")));
+        }
         return Ok(Some(format!("Bearer {token}")));
     }
     if let Some(bearer) = challenges.iter().find(|c| c.scheme == "bearer") {
@@ -97,6 +101,11 @@ fn fetch_token(client: &mut Client, challenge: &Challenge, auth: Option<&Auth>, 
     let realm = challenge.parameters.get("realm").map(String::as_str).unwrap_or("");
     let realm = Url::parse(realm).map_err(|e| Failure::lasting(e.context("the registry's token server")))?;
     let service = challenge.parameters.get("service").map(String::as_str).unwrap_or("");
+    let secret = auth.is_some_and(|a| !a.password.is_empty() || !a.identity_token.is_empty());
+    if secret && !realm.tls && !is_insecure(&realm.authority(), &client.settings) {
+        let error = Error::new(Kind::Unauthorized, format!("credentials are not sent to {realm}, which is not encrypted"));
+        return Err(Failure::lasting(error));
+    }
     let mut request = Request::get(realm.clone());
     match auth.filter(|a| !a.identity_token.is_empty()) {
         Some(auth) => {

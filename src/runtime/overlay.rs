@@ -26,6 +26,7 @@ pub fn detached(o: &Overlay) -> Result<Option<OwnedFd>> {
     let what = || "mount the overlay";
     let fs = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).context(|| "mount the overlay (CONFIG_OVERLAY_FS)")?;
     let set = |key: &str, value: &str| rustix::mount::fsconfig_set_string(&fs, key, value);
+    set("source", "overlay").context(what)?; // what mount and df show
     let joined = o.lowers.join(":");
     let simple = joined.len() <= LONGEST_VALUE && !o.lowers.iter().any(|l| l.contains([':', '\\']));
     if simple {

@@ -5,7 +5,7 @@ use super::log::Writer;
 use super::output::{BUFFER, Output, ReadOutcome};
 use crate::base::time::Time;
 use crate::wire::shim::{self as wire, Record};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags};
 use rustix::process::{Pid, WaitOptions, WaitStatus};
@@ -166,7 +166,6 @@ impl Shim {
         let children = crate::sys::signals::child_ended()?;
         self.read_control();
         self.reap(exit_file);
-        crate::sys::pages::forget_program();
         loop {
             if self.exit.is_some() && self.drained() {
                 return Ok(());
@@ -231,7 +230,7 @@ impl Shim {
             }
         }
         let timeout = self.exit.map(|_| rustix::event::Timespec { tv_sec: 0, tv_nsec: 200_000_000 });
-        match poll(&mut set, timeout.as_ref()) {
+        match crate::sys::pages::sleep_lightly(&mut set, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(e),
         }

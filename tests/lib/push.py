@@ -6,7 +6,7 @@
 ARCHIVE is a docker-archive ("docker save"). With --index the tag is an index with the image and an attestation.
 As a module: Registry(url).push(name, tag, layers, config) with layers as tar bytes.
 """
-import argparse, gzip, hashlib, json, os, sys, tarfile, urllib.parse, urllib.request
+import argparse, gzip, hashlib, json, os, subprocess, sys, tarfile, urllib.parse, urllib.request
 
 DOCKER = {"manifest": "application/vnd.docker.distribution.manifest.v2+json", "list": "application/vnd.docker.distribution.manifest.list.v2+json",
           "config": "application/vnd.docker.container.image.v1+json", "gzip": "application/vnd.docker.image.rootfs.diff.tar.gzip",
@@ -24,8 +24,7 @@ def compress(data, how):
     if how == "gzip":
         return gzip.compress(data, 6, mtime=0)
     if how == "zstd":
-        import zstandard
-        return zstandard.ZstdCompressor(level=3).compress(data)
+        return subprocess.run(["zstd", "-q", "-3", "-c"], input=data, stdout=subprocess.PIPE, check=True).stdout
     return data
 
 
