@@ -74,6 +74,7 @@ def ranges(nums):
 def rust(machine):
     table, known = numbers(machine), MACHINES[machine][2]
     lines = [f"//! System calls of {machine}, and Docker's default profile for it. Made by scripts/seccomp_tables.py.", "", "use super::Group;", ""]
+    lines += ["/// The highest number of an ordinary call.", f"pub const LAST: u32 = {max(v for v in table.values() if v < 0x10000)};", ""]
     lines += ["/// Names and numbers.", "pub const NAMES: &str = \"\\"]
     lines += [f"{n} {v}\\n\\" for n, v in sorted(table.items(), key=lambda nv: (nv[1], nv[0]))]
     lines += ["\";", "", "/// The groups of Docker's default profile.", "pub const DOCKER: &[Group] = &["]

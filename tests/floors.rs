@@ -32,7 +32,7 @@ const FLOORS: &[(&str, u32)] = &[
 /// What the command line talks to is the socket: of the floors below it only these.
 const CLI_USES: &[&str] = &["cli", "base", "sys", "image", "wire", "config"];
 /// Dispatch to another process's entry is not an import of its insides.
-const CLI_DISPATCH: &[&str] = &["src/cli/mod.rs", "src/cli/runtime.rs"];
+const CLI_DISPATCH: &[&str] = &["src/cli/mod.rs", "src/cli/runtime"];
 
 fn floor(module: &str) -> u32 {
     let found = FLOORS.iter().find(|(name, _)| *name == module);
@@ -105,7 +105,7 @@ fn scan() -> (BTreeMap<String, BTreeSet<String>>, Vec<String>) {
             if floor(&used) > floor(&module) {
                 wrong.push(format!("{name} imports upward: {used}"));
             }
-            if module == "cli" && !CLI_USES.contains(&used.as_str()) && !CLI_DISPATCH.contains(&name.as_str()) {
+            if module == "cli" && !CLI_USES.contains(&used.as_str()) && !CLI_DISPATCH.iter().any(|top| name.starts_with(top)) {
                 wrong.push(format!("{name} imports {used}: the command line talks to the socket only"));
             }
             if used != module {

@@ -102,7 +102,7 @@ pub fn create(mut request: Request<'_>) -> Result<Created> {
     request.stdio = request.stdio.above_standard()?;
     let group = Cgroup::locate(&spec.linux.cgroups_path, request.id)?;
     let made = group.make().and_then(|()| born(&request, &group));
-    super::note::take().iter().for_each(|text| log::warn!("{text}"));
+    super::note::take().iter().for_each(super::note::Note::log);
     if made.is_err()
         && let Err(e) = group.delete()
     {

@@ -36,7 +36,8 @@ pub fn fill(root: BorrowedFd<'_>, more: &[Device]) -> Result<()> {
             Err(e) => return Err(e).context(|| format!("make /dev/{name}")),
         }
     }
-    more.iter().try_for_each(|d| extra(root, d))
+    // who asks for all of the host's devices also names this one, which is the container's own above
+    more.iter().filter(|d| d.path != "/dev/ptmx").try_for_each(|d| extra(root, d))
 }
 
 /// Makes one device that was asked for.

@@ -191,8 +191,9 @@ fn prepare(
     sys::exec::close_on_exec_from(3 + exec.preserve_fds).context(|| "close what the program must not inherit")?;
     let who = Who { name: exec.user_name, groups: exec.group_add };
     let ready = process::prepare(root.as_fd(), exec.process, who, filter, false)?;
-    for text in super::note::take() {
-        link::send(control.as_fd(), Tag::Warning, &text, None).context(|| "talk to the runtime")?;
+    for note in super::note::take() {
+        let tag = if note.minor { Tag::Info } else { Tag::Warning };
+        link::send(control.as_fd(), tag, &note.text, None).context(|| "talk to the runtime")?;
     }
     link::send(control.as_fd(), Tag::Ready, "", master.as_ref().map(AsFd::as_fd)).context(|| "tell that the process is ready")?;
     Ok(ready)

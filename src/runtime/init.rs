@@ -113,8 +113,9 @@ fn run(request: &Request<'_>, mut setup: Setup) -> Result<(process::Ready, Owned
     let who = Who { name: spec.ext.user_name.as_deref(), groups: &spec.ext.group_add };
     let filter = seccomp::for_process(spec)?;
     let ready = process::prepare(root.as_fd(), &spec.process, who, filter, spec.ext.make_cwd)?;
-    for text in super::note::take() {
-        link::send(control.as_fd(), Tag::Warning, &text, None).context(|| "talk to the runtime")?;
+    for note in super::note::take() {
+        let tag = if note.minor { Tag::Info } else { Tag::Warning };
+        link::send(control.as_fd(), tag, &note.text, None).context(|| "talk to the runtime")?;
     }
     link::send(control.as_fd(), Tag::Ready, "", master.as_ref().map(AsFd::as_fd))
         .context(|| "tell that the container is ready")?;

@@ -18,6 +18,8 @@ pub enum Tag {
     Failed = b'E',
     /// From init: a warning.
     Warning = b'W',
+    /// From init: something that is no warning.
+    Info = b'I',
     /// From init: the namespaces are there; hooks may run.
     Hooks = b'H',
     /// From init: all is set up; with the terminal's master if there is one.
@@ -93,6 +95,7 @@ pub fn receive(socket: BorrowedFd<'_>) -> Result<(Tag, Option<OwnedFd>)> {
                 return Err(Error::new(kind.unwrap_or(Kind::Internal), text.get(1..).unwrap_or_default()));
             }
             b'W' => log::warn!("{text}"),
+            b'I' => log::info!("{text}"),
             b'H' => return Ok((Tag::Hooks, fd)),
             b'R' => return Ok((Tag::Ready, fd)),
             b'G' => return Ok((Tag::Go, fd)),

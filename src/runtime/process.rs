@@ -169,7 +169,7 @@ fn give_streams(uid: u32) {
             && stat.st_uid != uid
             && let Err(e) = rustix::fs::fchown(stream, owner, None)
         {
-            super::note::add(format!("a standard stream keeps its owner: {e}"));
+            super::note::minor(format!("a standard stream keeps its owner: {e}"));
         }
     }
 }
@@ -254,7 +254,7 @@ fn limit(wanted: &Rlimit) -> Result<()> {
     match set(wanted.soft, wanted.hard) {
         Err(Errno::PERM) => {
             let hard = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX).min(wanted.hard);
-            crate::runtime::note::add(format!(
+            crate::runtime::note::minor(format!(
                 "rlimit {}: cannot be raised to {}, is {hard} (CAP_SYS_RESOURCE)",
                 wanted.kind, wanted.hard
             ));

@@ -73,7 +73,6 @@ pub struct Part {
     pub last: u32,
 }
 
-#[derive(Default)]
 struct Code {
     /// The program, last instruction first.
     back: Vec<Insn>,
@@ -229,7 +228,7 @@ impl Code {
 
 /// The whole program; a call of a machine that has no part gets `foreign`.
 pub fn program(parts: &[Part], foreign: u32) -> Vec<Insn> {
-    let mut code = Code::default();
+    let mut code = Code { back: Vec::with_capacity(1024), returns: Vec::with_capacity(16) };
     let mut no = code.ret(foreign);
     for part in parts.iter().rev() {
         // returns that lie behind another machine's part are out of reach: each part has its own

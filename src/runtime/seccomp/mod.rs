@@ -118,11 +118,6 @@ fn docker_part(machine: &Machine, bounding: u64) -> Part {
     part(machine, ranges, ERRNO | libc::EPERM as u32)
 }
 
-/// The highest number of the machine's ordinary calls (arm has a few private ones far above).
-fn last(machine: &Machine) -> u32 {
-    numbers(machine).map(|(_, n)| n).filter(|n| *n < 0x1_0000).max().unwrap_or_default()
-}
-
 fn numbers(machine: &Machine) -> impl Iterator<Item = (&'static str, u32)> {
     machine.names.lines().filter_map(|l| l.split_once(' ')).filter_map(|(name, n)| Some((name, n.parse().ok()?)))
 }
@@ -130,7 +125,7 @@ fn numbers(machine: &Machine) -> impl Iterator<Item = (&'static str, u32)> {
 fn part(machine: &Machine, ranges: Vec<(u32, u32, Verdict)>, default: u32) -> Part {
     // a program must be able to tell a call that is new to us from one that is forbidden
     let beyond = if default & 0xffff_0000 == ERRNO { ERRNO | libc::ENOSYS as u32 } else { default };
-    Part { audit: machine.audit, wide: machine.wide, ranges, default, beyond, last: last(machine) }
+    Part { audit: machine.audit, wide: machine.wide, ranges, default, beyond, last: machine.last }
 }
 
 fn test(arg: u32, op: &str, value: u64, two: u64) -> Option<Test> {
@@ -192,30 +187,36 @@ pub fn compile(profile: &Seccomp) -> Result<Filter> {
 }
 
 fn user_part(machine: &Machine, profile: &Seccomp, default: u32) -> Result<Part> {
-    let numbers: BTreeMap<&str, u32> = numbers(machine).collect();
-    let mut verdicts: BTreeMap<u32, Verdict> = BTreeMap::new();
+    let mut names: Vec<(&str, u32)> = Vec::with_capacity(512);
+    names.extend(numbers(machine));
+    names.sort_unstable();
+    let mut rules = Vec::with_capacity(profile.syscalls.len());
+    // each number with each rule that names it, in the rules' order
+    let mut hits: Vec<(u32, usize)> = Vec::with_capacity(512);
     for rule in &profile.syscalls {
         let act = action(&rule.action, rule.errno_ret)?;
         let choices = alternatives(&rule.args)?;
-        if act == default {
-            continue;
-        }
-        for n in rule.names.iter().filter_map(|name| numbers.get(name.as_str())) {
-            let verdict = verdicts.entry(*n).or_insert_with(|| Verdict::Depends(Vec::new(), default));
-            match verdict {
-                // a rule without conditions is what is left when the others do not fit
-                Verdict::Depends(_, other) if choices.is_empty() => *other = act,
-                Verdict::Depends(all, _) => all.extend(choices.iter().map(|tests| (tests.clone(), act))),
-                Verdict::Plain(_) => {}
-            }
+        if act != default {
+            let found = rule.names.iter().filter_map(|name| names.binary_search_by(|(known, _)| (*known).cmp(name)).ok());
+            hits.extend(found.map(|i| (names[i].1, rules.len())));
+            rules.push((act, choices));
         }
     }
-    let mut ranges: Vec<(u32, u32, Verdict)> = Vec::new();
-    for (n, verdict) in verdicts {
-        let verdict = match verdict {
-            Verdict::Depends(all, other) if all.iter().all(|(_, value)| *value == other) => Verdict::Plain(other),
-            other => other,
-        };
+    hits.sort_unstable();
+    let mut ranges: Vec<(u32, u32, Verdict)> = Vec::with_capacity(256);
+    for same in hits.chunk_by(|a, b| a.0 == b.0) {
+        let (mut all, mut other) = (Vec::new(), default);
+        for (act, choices) in same.iter().map(|(_, rule)| &rules[*rule]) {
+            // a rule without conditions is what is left when the others do not fit
+            if choices.is_empty() {
+                other = *act;
+            } else {
+                all.extend(choices.iter().map(|tests| (tests.clone(), *act)));
+            }
+        }
+        let verdict =
+            if all.iter().all(|(_, value)| *value == other) { Verdict::Plain(other) } else { Verdict::Depends(all, other) };
+        let n = same[0].0;
         match ranges.last_mut() {
             Some((_, to, last)) if *to + 1 == n && *last == verdict => *to = n,
             _ => ranges.push((n, n, verdict)),

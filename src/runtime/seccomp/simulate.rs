@@ -54,7 +54,7 @@ fn docker(machine: &Machine, caps: u64, number: u32, args: [u64; 6]) -> u32 {
             conditional = Some(if g.errno == 0 { ALLOW } else { ERRNO | u32::from(g.errno) });
         }
     }
-    conditional.unwrap_or(if number > last(machine) { ERRNO | libc::ENOSYS as u32 } else { ERRNO | libc::EPERM as u32 })
+    conditional.unwrap_or(if number > machine.last { ERRNO | libc::ENOSYS as u32 } else { ERRNO | libc::EPERM as u32 })
 }
 
 #[test]

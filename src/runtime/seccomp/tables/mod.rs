@@ -31,6 +31,8 @@ pub struct Machine {
     pub audit: u32,
     /// Arguments have 64 bits.
     pub wide: bool,
+    /// The highest number (arm has a few private ones far above).
+    pub last: u32,
     /// Names and numbers, one pair a line.
     pub names: &'static str,
     /// Docker's default profile.
@@ -39,19 +41,22 @@ pub struct Machine {
 
 /// x86-64.
 #[cfg(any(test, target_arch = "x86_64"))]
-pub const X86_64: Machine = Machine { audit: 0xc000_003e, wide: true, names: x86_64::NAMES, docker: x86_64::DOCKER };
+pub const X86_64: Machine =
+    Machine { audit: 0xc000_003e, wide: true, last: x86_64::LAST, names: x86_64::NAMES, docker: x86_64::DOCKER };
 /// x86, 32 bits.
 #[cfg(any(test, target_arch = "x86_64", target_arch = "x86"))]
-pub const X86: Machine = Machine { audit: 0x4000_0003, wide: false, names: x86::NAMES, docker: x86::DOCKER };
+pub const X86: Machine = Machine { audit: 0x4000_0003, wide: false, last: x86::LAST, names: x86::NAMES, docker: x86::DOCKER };
 /// ARM, 64 bits.
 #[cfg(any(test, target_arch = "aarch64"))]
-pub const AARCH64: Machine = Machine { audit: 0xc000_00b7, wide: true, names: aarch64::NAMES, docker: aarch64::DOCKER };
+pub const AARCH64: Machine =
+    Machine { audit: 0xc000_00b7, wide: true, last: aarch64::LAST, names: aarch64::NAMES, docker: aarch64::DOCKER };
 /// ARM, 32 bits.
 #[cfg(any(test, target_arch = "arm", target_arch = "aarch64"))]
-pub const ARM: Machine = Machine { audit: 0x4000_0028, wide: false, names: arm::NAMES, docker: arm::DOCKER };
+pub const ARM: Machine = Machine { audit: 0x4000_0028, wide: false, last: arm::LAST, names: arm::NAMES, docker: arm::DOCKER };
 /// RISC-V, 64 bits.
 #[cfg(any(test, target_arch = "riscv64"))]
-pub const RISCV64: Machine = Machine { audit: 0xc000_00f3, wide: true, names: riscv64::NAMES, docker: riscv64::DOCKER };
+pub const RISCV64: Machine =
+    Machine { audit: 0xc000_00f3, wide: true, last: riscv64::LAST, names: riscv64::NAMES, docker: riscv64::DOCKER };
 
 /// What this program was built for first, then what else the same kernel can run.
 pub const HERE: &[Machine] = &[

@@ -2,6 +2,9 @@
 
 use super::Group;
 
+/// The highest number of an ordinary call.
+pub const LAST: u32 = 467;
+
 /// Names and numbers.
 pub const NAMES: &str = "\
 io_setup 0\n\
