@@ -90,6 +90,7 @@ fn containers_reach_each_other_and_the_world_and_nobody_reaches_them() {
     plug(&b, "pq0", "veth-b", &ip_b, "10.88.7.1");
     let text = a.output("ip addr show eth0; ip route; ip link show eth0");
     assert!(text.contains(&format!("inet {ip_a}/24 brd 10.88.7.255")), "{text}");
+    assert!(!text.contains("inet6 fe80"), "{text}");
     assert!(text.contains("default via 10.88.7.1") && text.contains("02:42:0a:58:07:02") && text.contains("mtu 1400"), "{text}");
 
     // the world: a host that knows no route back to the containers

@@ -47,14 +47,14 @@ impl Bed {
     }
 
     fn spec(&self, script: &str) -> Spec {
-        let mut spec = Spec::default();
-        spec.process = Process {
+        let process = Process {
             args: vec!["sh".into(), "-c".into(), script.into()],
             env: vec!["PATH=/bin".into()],
             cwd: "/".into(),
             capabilities: Some(capabilities()),
             ..Process::default()
         };
+        let mut spec = Spec { process, ..Spec::default() };
         let mount = |destination: &str, kind: &str, options: &[&str]| Mount {
             destination: destination.into(),
             kind: kind.into(),

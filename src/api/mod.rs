@@ -65,8 +65,11 @@ pub struct Daemon {
 impl Daemon {
     fn start(settings: config::Settings, args: Vec<String>) -> Result<Daemon> {
         signals::ignore_pipe();
-        std::fs::create_dir_all(format!("{}/containers", settings.exec_root))
-            .context(|| format!("exec root {}", settings.exec_root))?;
+        let containers = format!("{}/containers", settings.exec_root);
+        std::fs::create_dir_all(&containers).context(|| format!("exec root {}", settings.exec_root))?;
+        rustix::fs::chmod(&*containers, rustix::fs::Mode::from_raw_mode(0o700)).context(|| containers.clone())?;
+        // The kernel should take a container or a worker before what holds them; it may not be allowed.
+        let _ = std::fs::write("/proc/self/oom_score_adj", "-500");
         listen::check_pidfile(&settings.pidfile)?;
         let listeners = listen::Listeners::open(&settings)?;
         let engine = Engine::new(settings)?;

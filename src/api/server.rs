@@ -149,11 +149,11 @@ impl Conns {
                     conn.keep_alive = request.keep_alive();
                     conn.http10 = request.http10;
                     conn.head_only = request.method == "HEAD";
-                    if streams(&request) {
-                        return Ok(Some(self.ready(id, request, Vec::new(), reactor)));
-                    }
                     if request.header("expect").is_some_and(|e| e.eq_ignore_ascii_case("100-continue")) {
                         conn.output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                    }
+                    if streams(&request) {
+                        return Ok(Some(self.ready(id, request, Vec::new(), reactor)));
                     }
                     conn.state = State::Body { request: Box::new(request), chunked: Chunked::default(), body: Vec::new() };
                 }

@@ -78,7 +78,7 @@ pub fn info(context: &mut Context<'_>, call: Call) -> Handled {
         "KernelVersion": e.host.kernel, "OperatingSystem": e.host.os, "OSVersion": e.host.os_version, "OSType": "linux",
         "Architecture": e.host.machine, "NCPU": e.host.cpus, "MemTotal": e.host.memory,
         "IndexServerAddress": "https://index.docker.io/v1/",
-        "RegistryConfig": {"AllowNondistributableArtifactsCIDRs": null, "AllowNondistributableArtifactsHostnames": null,
+        "RegistryConfig": {"AllowNondistributableArtifactsCIDRs": [], "AllowNondistributableArtifactsHostnames": [],
                            "InsecureRegistryCIDRs": cidrs, "IndexConfigs": index, "Mirrors": mirrors},
         "GenericResources": null, "DockerRootDir": e.root.path(), "HttpProxy": e.settings.proxies.http_proxy,
         "HttpsProxy": e.settings.proxies.https_proxy, "NoProxy": e.settings.proxies.no_proxy, "Name": e.host.name,

@@ -115,6 +115,7 @@ fn dispatch(global: &Global, command: &str, args: Vec<String>) -> Result<i32> {
     const MAKE: &[&str] = &["-b --bundle", "--console-socket", "--pid-file", "--preserve-fds", "--pidfd-socket"];
     let parse = |with_value: &[&str], flags: &[&str]| Options::parse(command, args.clone(), with_value, flags);
     if matches!(command, "create" | "run" | "exec") {
+        standard_streams()?;
         crate::runtime::shield()?;
     }
     match command {
@@ -135,6 +136,19 @@ fn dispatch(global: &Global, command: &str, args: Vec<String>) -> Result<i32> {
         "update" => resources::update(global, &Options::parse(command, args, resources::OPTIONS, &[])?),
         other => Err(Error::invalid(format!("{other} is not a command; see prtiql runtime --help"))),
     }
+}
+
+/// Opens what is closed of the standard streams, so that no other file gets their numbers.
+fn standard_streams() -> Result<()> {
+    use rustix::fs::{Mode, OFlags};
+    use std::os::fd::IntoRawFd;
+    for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        if rustix::io::fcntl_getfd(stream).is_err() {
+            let null = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty())?;
+            let _ = null.into_raw_fd(); // stays open for good, under the lowest free number, which is this one
+        }
+    }
+    Ok(())
 }
 
 /// Errors and warnings in runc's two formats.

@@ -171,7 +171,7 @@ impl Engine {
     /// It has ended.
     pub fn exec_ended(&mut self, exec: &str, status: i32) {
         let Some(e) = self.execs.get_mut(exec) else { return };
-        let code = super::lifecycle::exit_code(status);
+        let code = super::signal::exit_code(status);
         (e.running, e.exit_code, e.link) = (false, Some(code), None);
         let (container, waiting) = (e.container.clone(), e.waiting.take());
         if let Some(conn) = waiting {

@@ -3,6 +3,7 @@
 use crate::base::time::Time;
 use crate::base::{Error, Kind, Result, id};
 use crate::engine::container::{After, Condition, State, Status};
+use crate::engine::signal::{exit_code, signal_number};
 use crate::engine::{ConnId, Engine, Reply, kind, token};
 use crate::image::Digest;
 use crate::reactor::now_ms;
@@ -23,58 +24,6 @@ const LONGEST_PAUSE_MS: u64 = 60_000;
 /// A run of that length makes the next pause short again.
 const GOOD_RUN_NS: i64 = 10_000_000_000;
 const DEFAULT_GRACE_S: i64 = 10;
-
-/// A signal by number or name, with or without SIG.
-pub fn signal_number(text: &str) -> Result<u32> {
-    const NAMES: &[(&str, i32)] = &[
-        ("HUP", libc::SIGHUP),
-        ("INT", libc::SIGINT),
-        ("QUIT", libc::SIGQUIT),
-        ("ILL", libc::SIGILL),
-        ("TRAP", libc::SIGTRAP),
-        ("ABRT", libc::SIGABRT),
-        ("BUS", libc::SIGBUS),
-        ("FPE", libc::SIGFPE),
-        ("KILL", libc::SIGKILL),
-        ("USR1", libc::SIGUSR1),
-        ("SEGV", libc::SIGSEGV),
-        ("USR2", libc::SIGUSR2),
-        ("PIPE", libc::SIGPIPE),
-        ("ALRM", libc::SIGALRM),
-        ("TERM", libc::SIGTERM),
-        ("CHLD", libc::SIGCHLD),
-        ("CONT", libc::SIGCONT),
-        ("STOP", libc::SIGSTOP),
-        ("TSTP", libc::SIGTSTP),
-        ("TTIN", libc::SIGTTIN),
-        ("TTOU", libc::SIGTTOU),
-        ("URG", libc::SIGURG),
-        ("XCPU", libc::SIGXCPU),
-        ("XFSZ", libc::SIGXFSZ),
-        ("VTALRM", libc::SIGVTALRM),
-        ("PROF", libc::SIGPROF),
-        ("WINCH", libc::SIGWINCH),
-        ("IO", libc::SIGIO),
-        ("PWR", libc::SIGPWR),
-        ("SYS", libc::SIGSYS),
-    ];
-    let bad = || Error::invalid(format!("Invalid signal: {text}"));
-    let upper = text.to_ascii_uppercase();
-    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    if let Ok(number) = name.parse::<u32>() {
-        return if (1..=64).contains(&number) { Ok(number) } else { Err(bad()) };
-    }
-    if let Some((_, number)) = NAMES.iter().find(|(n, _)| *n == name) {
-        return Ok(*number as u32);
-    }
-    let offset = |rest: &str| if rest.is_empty() { Some(0) } else { rest.parse::<i32>().ok() };
-    let real_time = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
-        (Some(rest), _) => offset(rest.strip_prefix('+').unwrap_or(rest)).map(|n| 34 + n),
-        (_, Some(rest)) => offset(rest).map(|n| 64 + n),
-        _ => None,
-    };
-    real_time.filter(|n| (34..=64).contains(n)).map(|n| n as u32).ok_or_else(bad)
-}
 
 impl Engine {
     /// Starts a container; a client is answered when it runs or has failed to.
@@ -209,7 +158,9 @@ impl Engine {
     }
 
     fn dns(&self, def: &crate::engine::container::Definition) -> shim::Dns {
-        let or = |own: &Vec<String>, default: &Vec<String>| if own.is_empty() { default.clone() } else { own.clone() };
+        let or = |own: &Option<Vec<String>>, default: &Vec<String>| {
+            own.clone().filter(|o| !o.is_empty()).unwrap_or_else(|| default.clone())
+        };
         shim::Dns {
             servers: or(&def.host.dns, &self.settings.dns),
             search: or(&def.host.dns_search, &self.settings.dns_search),
@@ -595,27 +546,4 @@ fn wants_restart(c: &crate::engine::container::Container) -> bool {
             }
             _ => false,
         }
-}
-
-/// What `$?` is: the code, or 128 and the signal.
-pub fn exit_code(status: i32) -> i32 {
-    if status & 0x7f == 0 { (status >> 8) & 0xff } else { 128 + (status & 0x7f) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn signals_in_all_spellings() {
-        for (text, want) in
-            [("KILL", 9), ("SIGTERM", 15), ("sighup", 1), ("9", 9), ("RTMIN+1", 35), ("SIGRTMAX-1", 63), ("64", 64)]
-        {
-            assert_eq!(signal_number(text).unwrap(), want, "{text}");
-        }
-        for bad in ["", "0", "65", "NOSUCH", "RTMIN+40", "-1"] {
-            assert!(signal_number(bad).is_err(), "{bad}");
-        }
-        assert_eq!((exit_code(7 << 8), exit_code(9), exit_code(0x80 | 11)), (7, 137, 139));
-    }
 }

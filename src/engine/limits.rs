@@ -119,7 +119,7 @@ pub fn check(config: &Config, host: &HostConfig, machine: &Host) -> Result<()> {
     }
     check_log(&host.log_config)?;
     if let Some(signal) = config.stop_signal.as_deref().filter(|s| !s.is_empty()) {
-        crate::engine::lifecycle::signal_number(signal)?;
+        crate::engine::signal::signal_number(signal)?;
     }
     for name in host.cap_add.iter().flatten().chain(host.cap_drop.iter().flatten()) {
         let upper = name.to_ascii_uppercase();

@@ -20,6 +20,7 @@ pub mod pull;
 pub mod remove;
 pub mod restore;
 pub mod shims;
+pub mod signal;
 pub mod top;
 pub mod usage;
 pub mod volumes;

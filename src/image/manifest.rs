@@ -144,26 +144,19 @@ impl Manifest {
 }
 
 fn is_layer(media_type: &str) -> bool {
-    let Some(rest) = media_type
-        .strip_prefix("application/vnd.docker.image.rootfs.")
-        .or_else(|| media_type.strip_prefix("application/vnd.oci.image.layer."))
-    else {
-        return false;
-    };
-    matches!(
-        rest,
-        "diff.tar.gzip"
-            | "diff.tar"
-            | "diff.tar.zstd"
-            | "foreign.diff.tar.gzip"
-            | "foreign.diff.tar"
-            | "v1.tar"
-            | "v1.tar+gzip"
-            | "v1.tar+zstd"
-            | "nondistributable.v1.tar"
-            | "nondistributable.v1.tar+gzip"
-            | "nondistributable.v1.tar+zstd"
-    )
+    use oci_spec::image::MediaType;
+    match MediaType::from(media_type) {
+        MediaType::ImageLayer
+        | MediaType::ImageLayerGzip
+        | MediaType::ImageLayerZstd
+        | MediaType::ImageLayerNonDistributable
+        | MediaType::ImageLayerNonDistributableGzip
+        | MediaType::ImageLayerNonDistributableZstd => true,
+        MediaType::Other(docker) => docker.strip_prefix("application/vnd.docker.image.rootfs.").is_some_and(|rest| {
+            matches!(rest, "diff.tar" | "diff.tar.gzip" | "diff.tar.zstd" | "foreign.diff.tar" | "foreign.diff.tar.gzip")
+        }),
+        _ => false,
+    }
 }
 
 /// The entry of an index that suits `wanted` best. Attestations and other artifacts are no images.

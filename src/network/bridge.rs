@@ -21,6 +21,7 @@ pub fn ensure(name: &str, ip: Ipv4Addr, prefix: u8, mtu: u32) -> Result<u32> {
                 }
                 Err(e) => return Err(e).context(|| format!("make the bridge {name}")),
             }
+            link::without_ipv6(name)?;
             link::get(&socket, name)?.ok_or_else(|| Error::internal(format!("the bridge {name} vanished")))?
         }
     };

@@ -170,6 +170,17 @@ pub fn configure(socket: &Socket, index: u32, ip: Ipv4Addr, prefix: u8, gateway:
     })
 }
 
+/// Keeps IPv6 off an interface of this network namespace: the networks here are IPv4, and link-local addresses would be a way
+/// around their rules.
+pub fn without_ipv6(name: &str) -> Result<()> {
+    check_name(name)?;
+    let file = format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6");
+    match std::fs::write(&file, "1") {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).context(|| format!("write {file}")),
+        _ => Ok(()), // no such file: a kernel without IPv6
+    }
+}
+
 /// Removes an interface; one that is not there is no error. Blocks for some 10 ms: a container's own is left to the end of its
 /// namespace instead.
 pub fn delete(socket: &Socket, name: &str) -> Result<()> {

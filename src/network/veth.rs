@@ -48,7 +48,7 @@ fn inside<T>(netns: &OwnedFd, f: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 fn open(path: &str) -> Result<OwnedFd> {
-    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).context(|| format!("open {path}"))?)
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).context(|| format!("open {path}"))
 }
 
 /// Makes the pair and configures the container's end. When the container's namespace ends, the kernel removes both. The caller
@@ -66,7 +66,10 @@ pub fn attach(a: &Attach<'_>) -> Result<()> {
         Err(Errno::OPNOTSUPP) => return Err(Error::unsupported("the kernel has no pairs of virtual interfaces (CONFIG_VETH)")),
         other => other.context(what)?,
     }
-    let there = inside(&netns, Socket::route)?;
+    let there = inside(&netns, || {
+        link::without_ipv6(a.name)?;
+        Socket::route()
+    })?;
     let end =
         link::get(&there, a.name)?.ok_or_else(|| Error::internal(format!("the container's interface {} vanished", a.name)))?;
     link::configure(&there, end.index, a.ip, a.prefix, a.gateway)

@@ -26,7 +26,7 @@ fn refuse(what: &str) -> Error {
 /// Opens a new terminal of the container whose root is `root`.
 pub fn open(root: BorrowedFd<'_>, size: Option<ConsoleSize>) -> Result<Terminal> {
     let pts = path::open(root, "/dev/pts", OFlags::PATH | OFlags::DIRECTORY).context(|| "open /dev/pts of the container")?;
-    if rustix::fs::fstatfs(&pts).context(|| "look at /dev/pts of the container")?.f_type as i64 != DEVPTS_MAGIC {
+    if path::kind_of(pts.as_fd()).context(|| "look at /dev/pts of the container")? != DEVPTS_MAGIC {
         return Err(refuse("not a file system of terminals"));
     }
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -28,8 +28,7 @@ pub fn tree(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
 }
 
 fn reopen(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
-    Ok(rustix::fs::openat(fd, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .context(|| "open directory")?)
+    rustix::fs::openat(fd, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).context(|| "open directory")
 }
 
 fn directory(from: &OwnedFd, to: &OwnedFd, depth: usize) -> Result<()> {

@@ -2,11 +2,11 @@
 
 use super::cgroup::Cgroup;
 use super::link::{self, Tag};
-use super::spec::{IdMapping, Spec};
+use super::namespaces::{self, Namespaces};
+use super::spec::{IdMapping, Resources, Spec};
 use super::{hooks, init, rootfs};
 use crate::base::{Context, Error, Kind, Result};
 use crate::sys::{self, clone::Forked};
-use rustix::fs::{Mode, OFlags};
 use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -64,20 +64,9 @@ pub struct Created {
     control: OwnedFd,
 }
 
-/// Flags of the namespaces that a process can be born in. The control group namespace is missing: init must be in its group
-/// before it makes one.
-const KINDS: [(&str, i32); 6] = [
-    ("user", libc::CLONE_NEWUSER),
-    ("mount", libc::CLONE_NEWNS),
-    ("ipc", libc::CLONE_NEWIPC),
-    ("uts", libc::CLONE_NEWUTS),
-    ("network", libc::CLONE_NEWNET),
-    ("pid", libc::CLONE_NEWPID),
-];
-
 fn check(spec: &Spec) -> Result<()> {
     for (i, n) in spec.linux.namespaces.iter().enumerate() {
-        if !KINDS.iter().any(|(kind, _)| *kind == n.kind) && !matches!(n.kind.as_str(), "cgroup" | "time") {
+        if !namespaces::is_kind(&n.kind) {
             return Err(Error::invalid(format!("namespace {:?} is not known", n.kind)));
         }
         if spec.linux.namespaces[..i].iter().any(|other| other.kind == n.kind) {
@@ -92,9 +81,6 @@ fn check(spec: &Spec) -> Result<()> {
     }
     if !spec.linux.uid_mappings.is_empty() && spec.namespace("user").is_none() {
         return Err(Error::invalid("uidMappings need a user namespace"));
-    }
-    if spec.namespace("user").is_some_and(|n| !n.path.is_empty()) {
-        return Err(Error::unsupported("joining an existing user namespace is not supported"));
     }
     for (what, label) in [
         ("apparmorProfile", &spec.process.apparmor_profile),
@@ -115,57 +101,50 @@ pub fn create(mut request: Request<'_>) -> Result<Created> {
     check(spec)?;
     request.stdio = request.stdio.above_standard()?;
     let group = Cgroup::locate(&spec.linux.cgroups_path, request.id)?;
-    let made = group.create(spec.linux.resources.as_ref()).and_then(|()| born(&request, &group));
+    let made = group.make().and_then(|()| born(&request, &group));
     super::note::take().iter().for_each(|text| log::warn!("{text}"));
-    if made.is_err() {
-        if let Err(e) = group.delete() {
-            log::warn!("{e}");
-        }
+    if made.is_err()
+        && let Err(e) = group.delete()
+    {
+        log::warn!("{e}");
     }
     made
 }
 
+/// Limits that init must find when it enters the group: they add hierarchies to it.
+fn early(resources: Option<&Resources>) -> bool {
+    resources.is_some_and(|r| {
+        !r.hugepage_limits.is_empty() || r.cpu.as_ref().is_some_and(|c| !c.cpus.is_empty() || !c.mems.is_empty())
+    })
+}
+
 fn born(request: &Request<'_>, group: &Cgroup) -> Result<Created> {
     let spec = request.spec;
-    let prepared = rootfs::prepare(spec, request.bundle)?;
-    let (ours, theirs) = sys::channel::pair()?;
-    let mut flags = 0;
-    let mut join = Vec::new();
-    let mut pid_namespace = None;
-    for (kind, flag) in KINDS.iter().chain(&[("cgroup", libc::CLONE_NEWCGROUP), ("time", sys::clone::NEWTIME as i32)]) {
-        let Some(n) = spec.namespace(kind) else { continue };
-        if n.path.is_empty() {
-            if !matches!(*kind, "cgroup" | "time") {
-                flags |= *flag as u64;
-            }
-            continue;
-        }
-        let fd = rustix::fs::open(n.path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .context(|| format!("open {kind} namespace {}", n.path))?;
-        if *kind == "pid" {
-            pid_namespace = Some(fd); // a process cannot change its own; its children can be born in another
-        } else {
-            join.push((fd, *flag));
-        }
+    let resources = spec.linux.resources.as_ref();
+    if early(resources) {
+        group.restrict(resources)?;
     }
+    let prepared = rootfs::prepare(spec, request.bundle)?;
+    let namespaces = Namespaces::open(spec)?;
+    let (ours, theirs) = sys::channel::pair()?;
     // no process of a container that init may share a PID namespace with shall look into it or its descriptors
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context(|| "become undumpable")?;
-    let folder = group.folder()?;
-    let make = || sys::clone::clone(flags, folder.as_ref().map(AsFd::as_fd));
-    let forked = match &pid_namespace {
-        Some(namespace) => super::in_pid_namespace(namespace, make),
-        None => make().map_err(Error::from),
-    };
-    let child = match forked.context(|| "make the container's first process")? {
+    let child = match namespaces.fork(group).context(|| "make the container's first process")? {
         Forked::Child { in_cgroup } => {
             drop(ours);
-            init::main(request, init::Setup { control: theirs, join, group: group.clone(), in_group: in_cgroup, prepared })
+            let (join, privileged) = (namespaces.join, namespaces.user.is_none());
+            init::main(
+                request,
+                init::Setup { control: theirs, join, group: group.clone(), in_group: in_cgroup, privileged, prepared },
+            )
         }
         Forked::Parent(child) => child,
     };
     drop(theirs);
+    // while init builds its root on another processor; before it can run anything of the container's
+    let restricted = if early(resources) { Ok(()) } else { group.restrict(resources) };
     let mut created = Created { pid: child.pid, pidfd: child.pidfd, console: None, cgroup: group.clone(), control: ours };
-    match settle(request, &mut created) {
+    match restricted.and_then(|()| settle(request, &mut created)) {
         Ok(()) => Ok(created),
         Err(e) => {
             created.kill_and_wait();

@@ -20,6 +20,8 @@ pub struct Setup {
     pub group: cgroup::Cgroup,
     /// See `group`.
     pub in_group: bool,
+    /// Still has the host's privileges: has not joined a user namespace.
+    pub privileged: bool,
     /// Mounts that only the parent could open.
     pub prepared: rootfs::Prepared,
 }
@@ -59,7 +61,7 @@ fn run(request: &Request<'_>, mut setup: Setup) -> Result<(process::Ready, Owned
     if !setup.in_group {
         setup.group.enter()?;
     }
-    if let Some(score) = spec.process.oom_score_adj {
+    if let Some(score) = spec.process.oom_score_adj.filter(|_| setup.privileged) {
         process::oom_score(score)?;
     }
     for (fd, flag) in setup.join.drain(..) {

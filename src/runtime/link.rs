@@ -48,7 +48,7 @@ pub fn send(socket: BorrowedFd<'_>, tag: Tag, text: &str, fd: Option<BorrowedFd<
         cut -= 1;
     }
     let head = [tag as u8];
-    let parts = [IoSlice::new(&head), IoSlice::new(text[..cut].as_bytes())];
+    let parts = [IoSlice::new(&head), IoSlice::new(&text.as_bytes()[..cut])];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     let fds = fd.map(|fd| [fd]);

@@ -22,6 +22,11 @@ const ATIME: u64 = 0x70;
 const NOATIME: u64 = 0x10;
 const STRICTATIME: u64 = 0x20;
 const NODIRATIME: u64 = 0x80;
+// MS_…; libc's constants differ in type between machines
+const UNBINDABLE: u64 = 1 << 17;
+const PRIVATE: u64 = 1 << 18;
+const SLAVE: u64 = 1 << 19;
+const SHARED: u64 = 1 << 20;
 const NOSYMFOLLOW: u64 = 0x20_0000;
 
 /// The words of fstab that are understood here; all others are the file system's own.
@@ -147,18 +152,18 @@ impl Options {
                 continue;
             }
             let (propagation, all) = match word.as_str() {
-                "private" => (libc::MS_PRIVATE, false),
-                "slave" => (libc::MS_SLAVE, false),
-                "shared" => (libc::MS_SHARED, false),
-                "unbindable" => (libc::MS_UNBINDABLE, false),
-                "rprivate" => (libc::MS_PRIVATE, true),
-                "rslave" => (libc::MS_SLAVE, true),
-                "rshared" => (libc::MS_SHARED, true),
-                "runbindable" => (libc::MS_UNBINDABLE, true),
+                "private" => (PRIVATE, false),
+                "slave" => (SLAVE, false),
+                "shared" => (SHARED, false),
+                "unbindable" => (UNBINDABLE, false),
+                "rprivate" => (PRIVATE, true),
+                "rslave" => (SLAVE, true),
+                "rshared" => (SHARED, true),
+                "runbindable" => (UNBINDABLE, true),
                 _ => (0, false),
             };
             if propagation != 0 {
-                (o.propagation, o.propagation_all) = (propagation as u64, all);
+                (o.propagation, o.propagation_all) = (propagation, all);
                 continue;
             }
             match word.as_str() {
@@ -215,8 +220,8 @@ pub fn detached(kind: &str, source: &str, o: &Options) -> Result<OwnedFd> {
         set.context(|| format!("mount {kind}: option {word}"))?;
     }
     rustix::mount::fsconfig_create(&fs).context(name)?;
-    Ok(rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::from_bits_retain((o.set | o.set_all) as u32))
-        .context(name)?)
+    rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::from_bits_retain((o.set | o.set_all) as u32))
+        .context(name)
 }
 
 /// A copy of the mount at `path` (empty: that `dir` is), mounted nowhere yet. Only where [`modern`].
@@ -365,7 +370,7 @@ mod tests {
             "rbind,rro,nosuid,rprivate,size=64k,noatime,suid,sync,mode=755".split(',').map(str::to_owned).collect();
         let o = Options::parse(&words);
         assert!(o.bind && o.recursive && o.propagation_all);
-        assert_eq!((o.set, o.set_all, o.propagation), (NOATIME, RDONLY, libc::MS_PRIVATE as u64));
+        assert_eq!((o.set, o.set_all, o.propagation), (NOATIME, RDONLY, PRIVATE));
         assert_eq!(o.clear, NOSUID | ATIME);
         assert_eq!((o.flags.as_slice(), o.data.join(",")), (["sync"].as_slice(), "size=64k,mode=755".to_owned()));
         assert_eq!(Options::parse(&["ro".into(), "rw".into()]).set, 0);

@@ -12,6 +12,11 @@ use std::os::fd::{AsFd, OwnedFd};
 const LONGEST_VALUE: usize = 255;
 const LONGEST_TEXT: usize = 4095;
 
+/// Whatever the kernel's defaults are: the upper directory can be used with copies of its lower ones (no index of file
+/// handles), and holds whole files under their own names (no redirects, and so no metadata-only copies), so that it can be
+/// read by itself.
+const STABLE: [(&str, &str); 2] = [("index", "off"), ("redirect_dir", "off")];
+
 /// The overlay as a detached mount, or `None` where the kernel needs [`at`] for it.
 pub fn detached(o: &Overlay) -> Result<Option<OwnedFd>> {
     check(o)?;
@@ -40,6 +45,9 @@ pub fn detached(o: &Overlay) -> Result<Option<OwnedFd>> {
         }
         set("upperdir", &o.upper).context(|| describe(o))?;
         set("workdir", &o.work).context(|| describe(o))?;
+        for (key, value) in STABLE {
+            set(key, value).context(|| describe(o))?;
+        }
     }
     rustix::mount::fsconfig_create(&fs).context(|| describe(o))?;
     let tree = rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).context(what)?;
@@ -58,6 +66,7 @@ pub fn at(o: &Overlay, target: &str) -> Result<()> {
     let writable = if o.upper.is_empty() { None } else { Some((open(&o.upper)?, open(&o.work)?)) };
     if let Some((upper, work)) = &writable {
         text.push_str(&format!(",upperdir={},workdir={}", fd_path(upper.as_fd()), fd_path(work.as_fd())));
+        STABLE.iter().for_each(|(key, value)| text.push_str(&format!(",{key}={value}")));
     }
     if text.len() > LONGEST_TEXT {
         return Err(Error::invalid(format!("the image has too many layers for this kernel: {}", o.lowers.len())));

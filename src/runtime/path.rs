@@ -23,6 +23,12 @@ pub enum Make {
 /// `statfs` type of procfs.
 pub const PROC_MAGIC: i64 = 0x9fa0;
 
+/// The type of the file system that `fd` lies on.
+#[allow(clippy::unnecessary_cast)] // it has other types on other machines
+pub fn kind_of(fd: BorrowedFd<'_>) -> rustix::io::Result<i64> {
+    Ok(rustix::fs::fstatfs(fd)?.f_type as i64)
+}
+
 /// The kernel has no `openat2`.
 static OLD: AtomicBool = AtomicBool::new(false);
 
@@ -70,9 +76,22 @@ pub fn plain_mountpoint(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd> {
 /// Opens `path` in `root` as a path descriptor, for mounting on it; makes what is missing.
 pub fn mountpoint(root: BorrowedFd<'_>, path: &str, make: Make) -> Result<OwnedFd> {
     match open(root, path, OFlags::PATH) {
-        Err(Errno::NOENT) => walk(root, path, OFlags::PATH, make).context(|| format!("make mount point {path} in the container")),
+        Err(Errno::NOENT) => beside(root, path, make)
+            .or_else(|_| walk(root, path, OFlags::PATH, make))
+            .context(|| format!("make mount point {path} in the container")),
         other => other.context(|| format!("open mount point {path} in the container")),
     }
+}
+
+/// Makes and opens a path of which only the last component is missing: the usual case, in few calls.
+fn beside(root: BorrowedFd<'_>, path: &str, make: Make) -> rustix::io::Result<OwnedFd> {
+    let (above, name) = path.trim_end_matches('/').rsplit_once('/').unwrap_or((".", path));
+    if make == Make::Nothing || matches!(name, "" | "." | "..") {
+        return Err(Errno::INVAL);
+    }
+    let dir = open(root, if above.is_empty() { "/" } else { above }, OFlags::PATH | OFlags::DIRECTORY)?;
+    create(dir.as_fd(), name.as_bytes(), make)?; // a link that leads nowhere "exists": that is for the walker
+    rustix::fs::openat(&dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// Opens `path` like [`open`], component by component.
@@ -101,7 +120,7 @@ pub fn walk(root: BorrowedFd<'_>, path: &str, flags: OFlags, make: Make) -> rust
         if is_link(found.as_fd())? {
             links += 1;
             // links of procfs may lead anywhere, whatever their text says: nothing is made beyond them
-            let magic = make != Make::Nothing && rustix::fs::fstatfs(&found)?.f_type as i64 == PROC_MAGIC;
+            let magic = make != Make::Nothing && kind_of(found.as_fd())? == PROC_MAGIC;
             if links > 40 || magic {
                 return Err(Errno::LOOP);
             }
@@ -123,16 +142,20 @@ pub fn walk(root: BorrowedFd<'_>, path: &str, flags: OFlags, make: Make) -> rust
     }
 }
 
+/// Makes one thing if it is not there.
 fn make_one(here: BorrowedFd<'_>, name: &[u8], make: Make) -> rustix::io::Result<()> {
-    let made = if make == Make::File {
+    match create(here, name, make) {
+        Err(Errno::EXIST) => Ok(()),
+        other => other,
+    }
+}
+
+fn create(here: BorrowedFd<'_>, name: &[u8], make: Make) -> rustix::io::Result<()> {
+    if make == Make::File {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
         rustix::fs::openat(here, name, flags, Mode::from_raw_mode(0o644)).map(drop)
     } else {
         rustix::fs::mkdirat(here, name, Mode::from_raw_mode(0o755))
-    };
-    match made {
-        Err(Errno::EXIST) => Ok(()),
-        other => other,
     }
 }
 
@@ -145,7 +168,7 @@ fn is_link(fd: BorrowedFd<'_>) -> rustix::io::Result<bool> {
 pub fn read(root: BorrowedFd<'_>, path: &str, limit: u64) -> rustix::io::Result<Vec<u8>> {
     use std::io::Read;
     let file = std::fs::File::from(open(root, path, OFlags::RDONLY | OFlags::NONBLOCK)?);
-    let mut text = Vec::new();
+    let mut text = Vec::with_capacity(4096);
     file.take(limit).read_to_end(&mut text).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
     Ok(text)
 }

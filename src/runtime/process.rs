@@ -64,7 +64,7 @@ pub fn prepare(root: BorrowedFd<'_>, process: &Process, who: Who<'_>, filter: Op
     let have = caps::permitted()?;
     process.rlimits.iter().try_for_each(limit)?;
     caps::bound(sets.bounding)?;
-    give_streams(uid, gid);
+    give_streams(uid);
     let inside = enter_directory(root, &process.cwd, make_cwd)?;
     become_user(uid, gid, &groups)?;
     if !inside {
@@ -154,7 +154,7 @@ fn check(path: &str) -> rustix::io::Result<()> {
 }
 
 /// The process's streams belong to its user, so that it can open `/dev/stdout`.
-fn give_streams(uid: u32, gid: u32) {
+fn give_streams(uid: u32) {
     if uid == 0 {
         return;
     }
@@ -163,12 +163,13 @@ fn give_streams(uid: u32, gid: u32) {
         let Ok(stat) = rustix::fs::fstat(stream) else { continue };
         let kind = FileType::from_raw_mode(stat.st_mode);
         let null = kind == FileType::CharacterDevice && stat.st_rdev == rustix::fs::makedev(1, 3);
-        // terminals keep their group (tty); files may lie on file systems that refuse, which is no reason to fail
-        if !null && stat.st_uid != uid {
-            let group = if kind == FileType::CharacterDevice { None } else { Some(rustix::fs::Gid::from_raw(gid)) };
-            if let Err(e) = rustix::fs::fchown(stream, owner, group) {
-                log::debug!("a standard stream keeps its owner: {e}");
-            }
+        // what is a file of its own on disk stays its owner's
+        let passing = matches!(kind, FileType::Fifo | FileType::Socket | FileType::CharacterDevice) && !null;
+        if passing
+            && stat.st_uid != uid
+            && let Err(e) = rustix::fs::fchown(stream, owner, None)
+        {
+            super::note::add(format!("a standard stream keeps its owner: {e}"));
         }
     }
 }

@@ -45,7 +45,7 @@ pub fn prepare(spec: &Spec, bundle: &str) -> Result<Prepared> {
     if let Some(o) = &spec.ext.overlay {
         prepared.root = overlay::detached(o)?;
     }
-    if spec.makes("user") && mount::modern() {
+    if spec.namespace("user").is_some() && mount::modern() {
         if spec.ext.overlay.is_none() {
             let path = absolute(bundle, &spec.root.path);
             prepared.root = Some(mount::copy(rustix::fs::CWD, &path, true).context(|| format!("open the root {path}"))?);
@@ -201,8 +201,8 @@ fn bind(root: BorrowedFd<'_>, bundle: &str, m: &Mount, prepared: Option<&OwnedFd
     let stat = rustix::fs::statat(source, "", AtFlags::EMPTY_PATH).context(|| format!("bind {}", m.source))?;
     let folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
     let at = path::mountpoint(root, dest, if folder { Make::Directory } else { Make::File })?;
-    let on_proc = rustix::fs::fstatfs(&at).context(|| format!("look at {dest}"))?.f_type as i64 == PROC_MAGIC;
-    let from_proc = || rustix::fs::fstatfs(source).is_ok_and(|s| s.f_type as i64 == PROC_MAGIC);
+    let on_proc = path::kind_of(at.as_fd()).context(|| format!("look at {dest}"))? == PROC_MAGIC;
+    let from_proc = || path::kind_of(source.as_fd()).is_ok_and(|kind| kind == PROC_MAGIC);
     if dest.trim_end_matches('/') == "/proc" {
         if !from_proc() {
             return Err(Error::invalid(format!("{dest:?} cannot be mounted because it is not of type proc")));
@@ -240,7 +240,7 @@ pub fn enter(root: BorrowedFd<'_>, spec: &Spec, no_pivot: bool) -> Result<()> {
         }
         // the host runs from its initial RAM file system, from which one cannot pivot
         Err(Errno::INVAL) => {
-            hide_kernel_mounts();
+            hide_kernel_mounts(root)?;
             rustix::mount::mount_move(".", "/").context(what)?;
             rustix::process::chroot(".").context(what)?;
         }
@@ -257,16 +257,21 @@ pub fn enter(root: BorrowedFd<'_>, spec: &Spec, no_pivot: bool) -> Result<()> {
     Ok(())
 }
 
-/// Without pivot_root the host's tree stays beneath: at least its full /proc and /sys are taken away, best effort.
-fn hide_kernel_mounts() {
-    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+/// Without pivot_root the host's tree stays beneath: at least its full /proc and /sys are taken away. The container's own
+/// are below its root.
+fn hide_kernel_mounts(root: BorrowedFd<'_>) -> Result<()> {
+    let what = || "hide the host's /proc and /sys";
+    let own = std::fs::read_link(mount::fd_path(root)).context(what)?;
+    let table = std::fs::read_to_string("/proc/self/mountinfo").context(what)?;
     for line in table.lines() {
         let Some((head, tail)) = line.split_once(" - ") else { continue };
-        let kind = tail.split(' ').next().unwrap_or_default();
-        if let (true, Some(at)) = (matches!(kind, "proc" | "sysfs"), head.split(' ').nth(4)) {
-            if let Err(e) = rustix::mount::unmount(at, UnmountFlags::DETACH) {
-                log::debug!("unmount {at}: {e}");
+        let kernel = tail.starts_with("proc ") || tail.starts_with("sysfs ");
+        if let Some(at) = head.split(' ').nth(4).filter(|at| kernel && !std::path::Path::new(at).starts_with(&own)) {
+            match rustix::mount::unmount(at, UnmountFlags::DETACH) {
+                Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {} // went with the one above it
+                Err(e) => return Err(e).context(|| format!("unmount the host's {at}")),
             }
         }
     }
+    Ok(())
 }

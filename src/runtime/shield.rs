@@ -62,5 +62,5 @@ fn sealed() -> Result<OwnedFd> {
     rustix::fs::fcntl_add_seals(&to, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE).context(what)?;
     // reopened for reading: a file that is open for writing cannot be executed
     let path = mount::fd_path(to.as_fd());
-    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).context(what)?)
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).context(what)
 }

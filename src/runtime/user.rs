@@ -111,10 +111,10 @@ fn look_up(passwd: &str, group_file: &str, name: &str, group: &str, more: &[Stri
     }
     if group.is_empty() && !login.is_empty() {
         for line in lines(group_file) {
-            if field(&line, 3).split(',').any(|member| member == login) {
-                if let Some(gid) = id(&line, 2) {
-                    add(&mut who.groups, gid);
-                }
+            if field(&line, 3).split(',').any(|member| member == login)
+                && let Some(gid) = id(&line, 2)
+            {
+                add(&mut who.groups, gid);
             }
         }
     }

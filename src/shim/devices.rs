@@ -34,7 +34,7 @@ pub fn gather(host: &HostConfig) -> Result<(Vec<Device>, Vec<DeviceRule>)> {
         return Ok((nodes, vec![DeviceRule { allow: true, access: "rwm".into(), ..DeviceRule::default() }]));
     }
     let (mut nodes, mut rules) = (Vec::new(), defaults());
-    for asked in &host.devices {
+    for asked in host.devices.iter().flatten() {
         let what = || format!("error gathering device information while adding custom device \"{}\"", asked.path_on_host);
         let inside = if asked.path_in_container.is_empty() { &asked.path_on_host } else { &asked.path_in_container };
         let access = if asked.cgroup_permissions.is_empty() { "rwm" } else { &asked.cgroup_permissions };

@@ -32,14 +32,18 @@ pub fn resources(host: &HostConfig, devices: Vec<DeviceRule>) -> Result<Resource
         mems: host.cpuset_mems.clone(),
         ..Cpu::default()
     };
-    let throttle = |list: &[crate::wire::container::ThrottleDevice]| -> Result<Vec<ThrottleDevice>> {
-        list.iter().map(|d| numbers(&d.path).map(|(major, minor)| ThrottleDevice { major, minor, rate: d.rate })).collect()
+    let throttle = |list: &Option<Vec<crate::wire::container::ThrottleDevice>>| -> Result<Vec<ThrottleDevice>> {
+        list.iter()
+            .flatten()
+            .map(|d| numbers(&d.path).map(|(major, minor)| ThrottleDevice { major, minor, rate: d.rate }))
+            .collect()
     };
     let block = BlockIo {
         weight: Some(host.blkio_weight).filter(|w| *w > 0),
         weight_device: host
             .blkio_weight_device
             .iter()
+            .flatten()
             .map(|d| numbers(&d.path).map(|(major, minor)| WeightDevice { major, minor, weight: Some(d.weight) }))
             .collect::<Result<_>>()?,
         throttle_read_bps_device: throttle(&host.blkio_device_read_bps)?,

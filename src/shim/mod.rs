@@ -4,6 +4,7 @@
 //! has no heap: [`supervise`] holds the container's streams, its log and its exit status until the end.
 
 pub mod devices;
+pub mod ending;
 pub mod files;
 pub mod init;
 pub mod limits;

@@ -1,14 +1,14 @@
 //! The shim's loop: the container's streams, attached clients, the daemon's wishes, and the exit status. No heap.
 
+use super::ending::{number, oom_kills, remove_cgroup, write_exit};
 use super::log::Writer;
 use super::output::{BUFFER, Output, ReadOutcome};
 use crate::base::time::Time;
 use crate::wire::shim::{self as wire, Record};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags};
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+use rustix::process::{Pid, WaitOptions, WaitStatus};
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -90,10 +90,6 @@ struct Shim {
     exit: Option<(i32, i64)>,
 }
 
-fn number(text: &[u8]) -> i64 {
-    core::str::from_utf8(text).ok().and_then(|t| t.parse().ok()).unwrap_or(0)
-}
-
 /// Runs until the container has ended and its output is delivered.
 pub fn run(arguments: &[&'static [u8]]) -> Result<(), Errno> {
     let argument = |at: usize| arguments.get(at).copied().unwrap_or_default();
@@ -170,6 +166,7 @@ impl Shim {
         let children = crate::sys::signals::child_ended()?;
         self.read_control();
         self.reap(exit_file);
+        crate::sys::pages::forget_program();
         loop {
             if self.exit.is_some() && self.drained() {
                 return Ok(());
@@ -544,64 +541,4 @@ enum What {
 
 fn raw_status(status: WaitStatus) -> i32 {
     status.as_raw()
-}
-
-/// `status time oom\n`, in place at once.
-fn write_exit(name: &[u8], status: i32, time: i64, oom: bool) {
-    let Ok(name) = core::str::from_utf8(name) else { return };
-    if name.is_empty() {
-        return;
-    }
-    let dir = crate::sys::inherit::borrow(fds::RUN_DIR);
-    let mut text: heapless::String<64> = heapless::String::new();
-    let _ = core::fmt::write(&mut text, format_args!("{status} {time} {}\n", u8::from(oom)));
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    if let Ok(file) = rustix::fs::openat(dir, ".exit", flags, Mode::from_raw_mode(0o600)) {
-        let _ = rustix::io::write(&file, text.as_bytes());
-        let _ = rustix::fs::renameat(dir, ".exit", dir, name);
-    }
-}
-
-/// The count in `memory.events` (v2) or `memory.oom_control` (v1): the line `oom_kill N`.
-fn oom_kills(path: &[u8]) -> u64 {
-    if path.is_empty() {
-        return 0;
-    }
-    let mut text = [0u8; 512];
-    let read =
-        rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).and_then(|fd| rustix::io::read(&fd, &mut text));
-    let Ok(n) = read else { return 0 };
-    text[..n]
-        .split(|b| *b == b'\n')
-        .find_map(|line| line.strip_prefix(b"oom_kill "))
-        .map_or(0, |count| number(count.trim_ascii()) as u64)
-}
-
-/// Kills whatever is left in a cgroup and removes it; waits for the kernel at most half a second. `false`: it is still there.
-fn remove_cgroup(path: &[u8]) -> bool {
-    for attempt in 0..50 {
-        match rustix::fs::unlinkat(rustix::fs::CWD, path, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT) => return true,
-            Err(Errno::BUSY) => {}
-            Err(_) => return false,
-        }
-        kill_all(path);
-        if attempt > 3 {
-            let pause = rustix::thread::Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
-            let _ = rustix::thread::nanosleep(&pause);
-        }
-    }
-    false
-}
-
-fn kill_all(cgroup: &[u8]) {
-    let Ok(dir) = rustix::fs::open(cgroup, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) else { return };
-    let Ok(file) = rustix::fs::openat(&dir, "cgroup.procs", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else { return };
-    let mut text = [0u8; 1024];
-    let Ok(n) = rustix::io::read(&file, &mut text) else { return };
-    for line in text[..n].split(|b| *b == b'\n') {
-        if let Some(pid) = i32::try_from(number(line)).ok().and_then(Pid::from_raw) {
-            let _ = rustix::process::kill_process(pid, Signal::KILL);
-        }
-    }
 }

@@ -70,6 +70,13 @@ pub fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> rustix::io::Result<F
     Ok(child(pid, fd, false))
 }
 
+/// Forks with `flags` a process whose parent is not this one but this one's parent.
+pub fn clone_for_parent(flags: u64) -> rustix::io::Result<Forked> {
+    let mut fd = -1;
+    let pid = clone2(flags | libc::CLONE_PARENT as u64, &mut fd)?;
+    Ok(child(pid, -1, false))
+}
+
 fn child(pid: libc::c_long, fd: libc::c_int, in_cgroup: bool) -> Forked {
     if pid == 0 {
         return Forked::Child { in_cgroup };

@@ -140,12 +140,9 @@ pub struct HostConfig {
     pub cap_drop: Option<Vec<String>>,
     #[serde(deserialize_with = "nullable")]
     pub cgroupns_mode: String,
-    #[serde(deserialize_with = "nullable")]
-    pub dns: Vec<String>,
-    #[serde(deserialize_with = "nullable")]
-    pub dns_options: Vec<String>,
-    #[serde(deserialize_with = "nullable")]
-    pub dns_search: Vec<String>,
+    pub dns: Option<Vec<String>>,
+    pub dns_options: Option<Vec<String>>,
+    pub dns_search: Option<Vec<String>>,
     pub extra_hosts: Option<Vec<String>>,
     pub group_add: Option<Vec<String>>,
     #[serde(deserialize_with = "nullable")]
@@ -192,16 +189,13 @@ pub struct HostConfig {
     pub cgroup_parent: String,
     #[serde(deserialize_with = "nullable")]
     pub blkio_weight: u16,
-    #[serde(deserialize_with = "nullable")]
-    pub blkio_weight_device: Vec<WeightDevice>,
-    #[serde(deserialize_with = "nullable")]
-    pub blkio_device_read_bps: Vec<ThrottleDevice>,
-    #[serde(deserialize_with = "nullable")]
-    pub blkio_device_write_bps: Vec<ThrottleDevice>,
-    #[serde(deserialize_with = "nullable", rename = "BlkioDeviceReadIOps")]
-    pub blkio_device_read_iops: Vec<ThrottleDevice>,
-    #[serde(deserialize_with = "nullable", rename = "BlkioDeviceWriteIOps")]
-    pub blkio_device_write_iops: Vec<ThrottleDevice>,
+    pub blkio_weight_device: Option<Vec<WeightDevice>>,
+    pub blkio_device_read_bps: Option<Vec<ThrottleDevice>>,
+    pub blkio_device_write_bps: Option<Vec<ThrottleDevice>>,
+    #[serde(rename = "BlkioDeviceReadIOps")]
+    pub blkio_device_read_iops: Option<Vec<ThrottleDevice>>,
+    #[serde(rename = "BlkioDeviceWriteIOps")]
+    pub blkio_device_write_iops: Option<Vec<ThrottleDevice>>,
     #[serde(deserialize_with = "nullable")]
     pub cpu_period: i64,
     #[serde(deserialize_with = "nullable")]
@@ -214,8 +208,7 @@ pub struct HostConfig {
     pub cpuset_cpus: String,
     #[serde(deserialize_with = "nullable")]
     pub cpuset_mems: String,
-    #[serde(deserialize_with = "nullable")]
-    pub devices: Vec<Device>,
+    pub devices: Option<Vec<Device>>,
     pub device_cgroup_rules: Option<Vec<String>>,
     #[serde(skip_deserializing)]
     pub device_requests: Option<Vec<Empty>>,

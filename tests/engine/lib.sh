@@ -13,7 +13,7 @@ prepare() {
   export ENGINE
   [ -f "$CACHE/images/busybox.tar" ] || "$ROOT/scripts/mkimage" make "$CACHE/images" busybox || die 'no image to test with'
   [ -f "$CACHE/images/debian.tar" ] || "$ROOT/scripts/mkimage" make "$CACHE/images" debian || die 'no image to test with'
-  export IMAGES=$CACHE/images
+  export IMAGES=$CACHE/images PRTIQL_CACHE=$CACHE
   # a client library from PyPI; without it its test is skipped
   if [ ! -d "$CACHE/docker-py" ]; then
     python3 -m pip --version >/dev/null 2>&1 || need python3-pip

@@ -113,9 +113,11 @@ fn devices_that_are_asked_for() {
 #[test]
 fn without_pivot_root() {
     let mut bed = Bed::new("nopivot");
-    bed.script("ls /; touch /x && echo ok");
+    bed.script("ls /; touch /x && echo ok; cat /proc/self/cgroup; ps | grep -c sh; echo 1 > /proc/sys/net/ipv4/ip_forward; ls -d /sys/fs/cgroup/*");
     bed.save();
     let name = bed.name.clone();
-    let out = bed.runtime(&["run", "--no-pivot", &name]).ok();
+    let said = bed.runtime(&["run", "--no-pivot", &name]);
+    assert!(said.err.contains("ip_forward: Read-only") && said.out.contains(":/\n"), "{} {}", said.out, said.err);
+    let out = said.ok();
     assert!(out.contains("ok") && !out.contains("boot") && !out.contains("work"), "{out}");
 }

@@ -31,7 +31,6 @@ fn limits_are_set_and_changed() {
         );
     }
     assert_eq!(bed.exec("nproc").ok(), "1\n");
-    assert!(bed.exec("for i in $(seq 40); do sleep 1 & done 2>&1; wait").err.is_empty() || true);
     bed.runtime(&["update", "--memory", "96m", "--pids-limit", "30", "--cpu-quota", "30000", &name]).ok();
     assert_eq!((file(&bed, memory), file(&bed, pids)), ((96 << 20).to_string(), "30".to_owned()));
     std::fs::write(bed.bundle().join("r.json"), r#"{"memory":{"limit":50331648}}"#).unwrap();

@@ -202,9 +202,7 @@ impl Bed {
     pub fn nothing_left(&self) {
         let state = self.dir.join("state");
         assert!(!state.exists() || state.read_dir().unwrap().next().is_none(), "state is left");
-        for dir in groups(&self.name) {
-            panic!("{} is left", dir.display());
-        }
+        assert_eq!(groups(&self.name), Vec::<PathBuf>::new(), "control groups are left");
     }
 }
 

@@ -110,9 +110,9 @@ fn host_config(flags: &Flags) -> Result<HostConfig> {
         cap_add: list(&flags.cap_add),
         cap_drop: list(&flags.cap_drop),
         cgroupns_mode: flags.cgroupns.clone(),
-        dns: flags.dns.clone(),
-        dns_options: [flags.dns_option.as_slice(), flags.dns_opt.as_slice()].concat(),
-        dns_search: flags.dns_search.clone(),
+        dns: Some(flags.dns.clone()),
+        dns_options: Some([flags.dns_option.as_slice(), flags.dns_opt.as_slice()].concat()),
+        dns_search: Some(flags.dns_search.clone()),
         extra_hosts: list(&flags.add_host.iter().map(|h| extra_host(h)).collect::<Result<Vec<_>>>()?),
         group_add: list(&flags.group_add),
         ipc_mode: flags.ipc.clone(),
@@ -137,17 +137,17 @@ fn host_config(flags: &Flags) -> Result<HostConfig> {
         nano_cpus: nano_cpus(&flags.cpus)?,
         cgroup_parent: flags.cgroup_parent.clone(),
         blkio_weight: flags.blkio_weight,
-        blkio_device_read_bps: throttle(&flags.device_read_bps, true)?,
-        blkio_device_write_bps: throttle(&flags.device_write_bps, true)?,
-        blkio_device_read_iops: throttle(&flags.device_read_iops, false)?,
-        blkio_device_write_iops: throttle(&flags.device_write_iops, false)?,
+        blkio_device_read_bps: Some(throttle(&flags.device_read_bps, true)?),
+        blkio_device_write_bps: Some(throttle(&flags.device_write_bps, true)?),
+        blkio_device_read_iops: Some(throttle(&flags.device_read_iops, false)?),
+        blkio_device_write_iops: Some(throttle(&flags.device_write_iops, false)?),
         cpu_period: flags.cpu_period,
         cpu_quota: flags.cpu_quota,
         cpu_realtime_period: flags.cpu_rt_period,
         cpu_realtime_runtime: flags.cpu_rt_runtime,
         cpuset_cpus: flags.cpuset_cpus.clone(),
         cpuset_mems: flags.cpuset_mems.clone(),
-        devices: flags.device.iter().map(|d| mounts::device(d)).collect::<Result<_>>()?,
+        devices: Some(flags.device.iter().map(|d| mounts::device(d)).collect::<Result<_>>()?),
         device_cgroup_rules: list(&flags.device_cgroup_rule),
         memory_reservation: bytes(&flags.memory_reservation)?,
         memory_swap: if flags.memory_swap == "-1" { -1 } else { bytes(&flags.memory_swap)? },
@@ -162,7 +162,9 @@ fn host_config(flags: &Flags) -> Result<HostConfig> {
     for text in &flags.blkio_weight_device {
         let bad = || Error::invalid(format!("bad format: {text}"));
         let (path, weight) = text.split_once(':').ok_or_else(bad)?;
-        host.blkio_weight_device.push(WeightDevice { path: path.into(), weight: weight.parse().map_err(|_| bad())? });
+        host.blkio_weight_device
+            .get_or_insert_default()
+            .push(WeightDevice { path: path.into(), weight: weight.parse().map_err(|_| bad())? });
     }
     if flags.tty
         && let Some((rows, columns)) = terminal::size()

@@ -69,7 +69,15 @@ pub fn remove(dir: &str) -> Result<()> {
 
 /// The start time of a process in the kernel's ticks, and its state letter; `None` if there is no such process.
 pub fn process(pid: i32) -> Option<(u64, char)> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut buffer = [0u8; 1024];
+    let fd = rustix::fs::open(
+        format!("/proc/{pid}/stat"),
+        rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )
+    .ok()?;
+    let n = rustix::io::read(&fd, &mut buffer).ok()?;
+    let text = String::from_utf8_lossy(&buffer[..n]);
     // the name, in parentheses, may hold anything
     let mut fields = text[text.rfind(')')? + 1..].split_ascii_whitespace();
     let letter = fields.next()?.chars().next()?;

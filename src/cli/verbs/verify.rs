@@ -33,11 +33,11 @@ pub fn verify(cx: &Cx, args: Verify) -> Result<i32> {
         if !error.is_empty() {
             return Err(Error::internal(error));
         }
-        let layer = any(["layer", "Layer"]);
+        let layer = any(["id", "layer"]);
         if layer.is_empty() {
             continue;
         }
-        match any(["damage", "Damage"]) {
+        match any(["damage", "error"]) {
             damage if damage.is_empty() => {
                 good += 1;
                 if !args.quiet {

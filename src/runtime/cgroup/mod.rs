@@ -54,14 +54,26 @@ impl Cgroup {
             return Err(Error::invalid(format!("cgroupsPath {path:?} is not usable")));
         }
         let found = rustix::fs::statfs(ROOT).context(|| format!("look at {ROOT}"))?;
+        #[allow(clippy::unnecessary_cast)] // it has other types on other machines
         let v2 = found.f_type as i64 == CGROUP2_MAGIC;
         let hierarchies = if v2 { Vec::new() } else { v1::hierarchies()? };
         Ok(Cgroup { v2, path, hierarchies })
     }
 
-    /// Makes the group and sets its limits.
-    pub fn create(&self, resources: Option<&Resources>) -> Result<()> {
-        if self.v2 { v2::create(self, resources) } else { v1::create(self, resources) }
+    /// Makes the group, without limits.
+    pub fn make(&self) -> Result<()> {
+        if self.v2 { v2::make(self) } else { v1::make(self) }
+    }
+
+    /// Sets the limits of a new group, those of devices included.
+    pub fn restrict(&self, resources: Option<&Resources>) -> Result<()> {
+        let rules = resources.map(|r| r.devices.as_slice()).unwrap_or_default();
+        if self.v2 {
+            v2::devices(self, rules)?
+        } else {
+            v1::devices(self, rules)?
+        }
+        resources.map_or(Ok(()), |resources| self.update(resources))
     }
 
     /// Changes limits; what is unset stays as it is.
@@ -127,6 +139,12 @@ impl Cgroup {
             Some(dir) => files::pids(&dir),
             None => Ok(Vec::new()),
         }
+    }
+
+    /// Tells the kernel to stop all processes, or to let them go on, and does not wait: for callers that may not block. Processes
+    /// that are in a system call stop a little later.
+    pub fn freeze_soon(&self, freeze: bool) -> Result<()> {
+        if self.v2 { v2::freeze_soon(self, freeze) } else { v1::freeze_soon(self, freeze) }
     }
 
     /// Stops all processes and waits until they have stopped.
@@ -205,25 +223,4 @@ impl Cgroup {
         }
         Ok(())
     }
-}
-
-/// Processes of the group at `path` and of all groups below it.
-pub fn pids(path: &str) -> Result<Vec<i32>> {
-    Cgroup::locate(path, "")?.pids()
-}
-
-/// Stops all processes of the group at `path`, or lets them go on.
-pub fn freeze(path: &str, freeze: bool) -> Result<()> {
-    let group = Cgroup::locate(path, "")?;
-    if freeze { group.freeze() } else { group.thaw() }
-}
-
-/// Kills every process that is in the group at `path` now; does not wait for their end.
-pub fn kill_all(path: &str) -> Result<()> {
-    let group = Cgroup::locate(path, "")?;
-    if group.v2 && files::write(&format!("{}/cgroup.kill", group.v2_dir()), "1").is_ok() {
-        return Ok(());
-    }
-    group.signal_all(Signal::KILL)?;
-    if group.is_frozen() { group.thaw() } else { Ok(()) }
 }

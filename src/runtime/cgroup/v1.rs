@@ -2,7 +2,7 @@
 
 use super::{Cgroup, Hierarchy, ROOT, devices, files};
 use crate::base::{Context, Error, Result};
-use crate::runtime::spec::{BlockIo, Cpu, Memory, Resources};
+use crate::runtime::spec::{BlockIo, Cpu, DeviceRule, Memory, Resources};
 use rustix::io::Errno;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ const ONLY_FOR_LIMITS: [&str; 7] = ["cpuset", "hugetlb", "net_cls", "net_prio", 
 /// All hierarchies that are mounted, by what the kernel says of this process.
 pub fn hierarchies() -> Result<Vec<Hierarchy>> {
     let text = std::fs::read_to_string("/proc/self/cgroup").context(|| "read /proc/self/cgroup")?;
-    Ok(parse(&text).into_iter().filter(|h| !ONLY_FOR_LIMITS.contains(&h.controllers.as_str())).collect())
+    Ok(parse(&text).into_iter().filter(|h| !h.controllers.split(',').all(|c| ONLY_FOR_LIMITS.contains(&c))).collect())
 }
 
 fn parse(text: &str) -> Vec<Hierarchy> {
@@ -29,8 +29,8 @@ fn has(group: &Cgroup, controller: &str) -> bool {
     group.dir_of(controller).is_some_and(|dir| rustix::fs::access(dir.as_str(), rustix::fs::Access::EXISTS).is_ok())
 }
 
-/// Makes the group in every hierarchy and sets its limits.
-pub fn create(group: &Cgroup, resources: Option<&Resources>) -> Result<()> {
+/// Makes the group in every hierarchy.
+pub fn make(group: &Cgroup) -> Result<()> {
     for dir in group.dirs() {
         match files::make(&dir, &mut |_| {}) {
             Ok(()) => {}
@@ -39,20 +39,22 @@ pub fn create(group: &Cgroup, resources: Option<&Resources>) -> Result<()> {
             Err(e) => return Err(e).context(|| format!("make control group {dir}")),
         }
     }
-    if let Some(dir) = group.dir_of("devices") {
-        for line in devices::lines(resources.map(|r| r.devices.as_slice()).unwrap_or_default()) {
-            let (file, text) = if line.allow { ("devices.allow", &line.text) } else { ("devices.deny", &line.text) };
-            files::set(&dir, file, text)?;
-        }
-    } else {
-        crate::runtime::note::add(format!(
-            "the kernel has no devices controller (CONFIG_CGROUP_DEVICE): devices are not restricted"
-        ));
+    Ok(())
+}
+
+/// Restricts the use of devices.
+pub fn devices(group: &Cgroup, rules: &[DeviceRule]) -> Result<()> {
+    let Some(dir) = group.dir_of("devices").filter(|_| has(group, "devices")) else {
+        crate::runtime::note::add(
+            "the kernel has no devices controller (CONFIG_CGROUP_DEVICE): devices are not restricted".into(),
+        );
+        return Ok(());
+    };
+    for line in devices::lines(rules) {
+        let file = if line.allow { "devices.allow" } else { "devices.deny" };
+        files::set(&dir, file, &line.text)?;
     }
-    match resources {
-        Some(resources) => set(group, resources),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// Puts this process into the group. The file is `tasks` and the process names itself: for that the kernel need not stop
@@ -137,9 +139,9 @@ fn memory(group: &Cgroup, m: &Memory) -> Result<()> {
     };
     let with_swap = |value: i64| match files::write(&format!("{dir}/memory.memsw.limit_in_bytes"), &value.to_string()) {
         Err(Errno::NOENT) => {
-            crate::runtime::note::add(format!(
-                "the kernel does not account swap (CONFIG_MEMCG_SWAP, swapaccount=1): swap is not limited"
-            ));
+            crate::runtime::note::add(
+                "the kernel does not account swap (CONFIG_MEMCG_SWAP, swapaccount=1): swap is not limited".to_string(),
+            );
             Ok(())
         }
         other => other.context(|| format!("set memory.memsw.limit_in_bytes to {value}")),
@@ -233,9 +235,9 @@ fn block_io(group: &Cgroup, b: &BlockIo) -> Result<()> {
         // the file's name depends on the scheduler that the kernel has
         match files::write(&format!("{dir}/blkio.bfq.weight"), &weight.to_string()) {
             Err(Errno::NOENT) => match files::write(&format!("{dir}/blkio.weight"), &weight.to_string()) {
-                Err(Errno::NOENT) => crate::runtime::note::add(format!(
-                    "the kernel has no weights of block I/O (CONFIG_BFQ_GROUP_IOSCHED): blkio weight is not applied"
-                )),
+                Err(Errno::NOENT) => crate::runtime::note::add(
+                    "the kernel has no weights of block I/O (CONFIG_BFQ_GROUP_IOSCHED): blkio weight is not applied".to_string(),
+                ),
                 other => other.context(|| format!("set blkio.weight to {weight}"))?,
             },
             other => other.context(|| format!("set blkio.bfq.weight to {weight}"))?,
@@ -259,9 +261,18 @@ fn block_io(group: &Cgroup, b: &BlockIo) -> Result<()> {
     Ok(())
 }
 
+fn freezer(group: &Cgroup) -> Result<String> {
+    group.dir_of("freezer").ok_or_else(|| missing("pausing", "CONFIG_CGROUP_FREEZER"))
+}
+
+/// Freezes or thaws, and does not wait.
+pub fn freeze_soon(group: &Cgroup, freeze: bool) -> Result<()> {
+    files::set(&freezer(group)?, "freezer.state", if freeze { "FROZEN" } else { "THAWED" })
+}
+
 /// Freezes or thaws, and waits until it is done.
 pub fn freeze(group: &Cgroup, freeze: bool) -> Result<()> {
-    let dir = group.dir_of("freezer").ok_or_else(|| missing("pausing", "CONFIG_CGROUP_FREEZER"))?;
+    let dir = freezer(group)?;
     let wanted = if freeze { "FROZEN" } else { "THAWED" };
     let end = Instant::now() + Duration::from_secs(5);
     let mut turn = 0u32;
@@ -275,7 +286,7 @@ pub fn freeze(group: &Cgroup, freeze: bool) -> Result<()> {
             return Err(Error::internal("unable to freeze: the processes did not stop within 5 seconds"));
         }
         turn += 1;
-        if freeze && turn % 50 == 0 {
+        if freeze && turn.is_multiple_of(50) {
             // a process that was just being made can keep a group in FREEZING: letting it go once helps
             files::set(&dir, "freezer.state", "THAWED")?;
         }

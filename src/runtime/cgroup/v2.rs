@@ -2,24 +2,22 @@
 
 use super::{Cgroup, ROOT, bpf, devices, files};
 use crate::base::{Context, Error, Result};
-use crate::runtime::spec::{BlockIo, Resources};
+use crate::runtime::spec::{BlockIo, DeviceRule, Resources};
 use rustix::io::Errno;
 use std::time::{Duration, Instant};
 
-/// Makes the group and sets its limits.
-pub fn create(group: &Cgroup, resources: Option<&Resources>) -> Result<()> {
+/// Makes the group.
+pub fn make(group: &Cgroup) -> Result<()> {
     let dir = group.v2_dir();
     let mut made = Vec::new();
     files::make(&dir, &mut |d| made.push(d.to_owned())).context(|| format!("make control group {dir}"))?;
     // a parent that is new hands nothing down yet
-    if made.len() > 1 {
-        hand_down(&dir)?;
-    }
-    bpf::attach(&dir, &devices::rules(resources.map(|r| r.devices.as_slice()).unwrap_or_default()))?;
-    match resources {
-        Some(resources) => set(group, resources),
-        None => Ok(()),
-    }
+    if made.len() > 1 { hand_down(&dir) } else { Ok(()) }
+}
+
+/// Restricts the use of devices.
+pub fn devices(group: &Cgroup, rules: &[DeviceRule]) -> Result<()> {
+    bpf::attach(&group.v2_dir(), &devices::rules(rules))
 }
 
 /// Makes every group above `dir` hand its controllers down.
@@ -91,7 +89,7 @@ pub fn set(group: &Cgroup, r: &Resources) -> Result<()> {
             match limit(group, "memory.swap.max", &max(value)) {
                 // without swap in the kernel there is none to limit
                 Err(e) if e.kind() == crate::base::Kind::Unsupported => {
-                    crate::runtime::note::add(format!("the kernel does not account swap (CONFIG_SWAP): swap is not limited"))
+                    crate::runtime::note::add("the kernel does not account swap (CONFIG_SWAP): swap is not limited".to_string())
                 }
                 other => other?,
             }
@@ -103,7 +101,7 @@ pub fn set(group: &Cgroup, r: &Resources) -> Result<()> {
             limit(group, "memory.low", &max(value))?;
         }
         if m.disable_oom_killer == Some(true) {
-            crate::runtime::note::add(format!("control groups of version 2 cannot disable the OOM killer"));
+            crate::runtime::note::add("control groups of version 2 cannot disable the OOM killer".to_string());
         }
     }
     if let Some(c) = &r.cpu {
@@ -186,14 +184,19 @@ pub fn enter(group: &Cgroup) -> Result<()> {
     files::set(&group.v2_dir(), "cgroup.procs", "0")
 }
 
+/// Freezes or thaws, and does not wait.
+pub fn freeze_soon(group: &Cgroup, freeze: bool) -> Result<()> {
+    files::write(&format!("{}/cgroup.freeze", group.v2_dir()), if freeze { "1" } else { "0" }).map_err(|e| match e {
+        Errno::NOENT => Error::unsupported("pausing needs Linux 5.2 with control groups of version 2"),
+        e => Error::from(e).context("freeze the control group"),
+    })
+}
+
 /// Freezes or thaws, and waits until it is done.
 pub fn freeze(group: &Cgroup, freeze: bool) -> Result<()> {
     let dir = group.v2_dir();
     let wanted = u64::from(freeze);
-    files::write(&format!("{dir}/cgroup.freeze"), &wanted.to_string()).map_err(|e| match e {
-        Errno::NOENT => Error::unsupported("pausing needs Linux 5.2 with control groups of version 2"),
-        e => Error::from(e).context("freeze the control group"),
-    })?;
+    freeze_soon(group, freeze)?;
     let end = Instant::now() + Duration::from_secs(5);
     while files::counter(&format!("{dir}/cgroup.events"), "frozen")? != wanted {
         if Instant::now() > end {

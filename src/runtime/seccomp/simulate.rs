@@ -70,7 +70,11 @@ fn docker_s_profile_is_what_its_groups_say() {
         let program = emit::program(&parts, KILL_PROCESS);
         for m in &machines {
             for number in (0..600).chain([0xf_0000, 0xf_0001, 0xf_0002, 0xf_0005, 0xf_0006, 0x4000_0000, 0x4000_0001, u32::MAX]) {
-                for value in values {
+                let conditional = m
+                    .docker
+                    .iter()
+                    .any(|g| !g.args.is_empty() && g.calls.iter().any(|(from, to)| (*from..=*to).contains(&number)));
+                for value in values.iter().copied().take(if conditional { values.len() } else { 1 }) {
                     let args = [value, 0, 0, 0, 0, 0];
                     assert_eq!(
                         run(&program, m.audit, number, args),
@@ -84,7 +88,7 @@ fn docker_s_profile_is_what_its_groups_say() {
         }
         assert_eq!(run(&program, 0x8000_0016, 1, [0; 6]), KILL_PROCESS);
     }
-    assert!(checked > 200_000);
+    assert!(checked > 15_000);
 }
 
 #[test]
