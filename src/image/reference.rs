@@ -89,6 +89,8 @@ impl Reference {
         }
         match self.path.strip_prefix(OFFICIAL) {
             Some(short) if !short.contains('/') => short.to_string(),
+            // What would be read as another registry keeps its own's name.
+            _ if split_domain(&self.path).0 != DEFAULT_DOMAIN => self.name(),
             _ => self.path.clone(),
         }
     }

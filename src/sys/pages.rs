@@ -33,17 +33,79 @@ pub fn sleep_lightly(
         static __executable_start: u8;
         static etext: u8;
     }
-    // Whole pages, of any size that a kernel has.
-    const PAGE: usize = 64 * 1024;
-    let start = (&raw const __executable_start) as usize / PAGE * PAGE;
-    let end = (&raw const etext) as usize / PAGE * PAGE;
-    if end > start {
-        // SAFETY: the range is the linker's span of read-only, file-backed pages of this very program; dropping clean pages of
-        // a private file mapping changes nothing that can be read there.
-        #[allow(unsafe_code)]
-        unsafe {
-            let _ = rustix::mm::madvise(start as *mut _, end - start, rustix::mm::Advice::LinuxDontNeed);
-        }
+    let page = rustix::param::page_size();
+    let start = (&raw const __executable_start) as usize / page * page;
+    let end = (&raw const etext) as usize / page * page;
+    if end <= start {
+        return rustix::event::poll(set, timeout);
     }
-    rustix::event::poll(set, timeout)
+    // SAFETY: the range is the linker's span of read-only, file-backed pages of this very program; dropping clean pages of a
+    // private file mapping changes nothing that can be read there.
+    #[cfg(target_pointer_width = "32")]
+    #[allow(unsafe_code)]
+    let result = {
+        let _ = unsafe { rustix::mm::madvise(start as *mut _, end - start, rustix::mm::Advice::LinuxDontNeed) };
+        rustix::event::poll(set, timeout)
+    };
+    // SAFETY: as above; `PollFd` is the kernel's `struct pollfd`, and its `timespec` has 64 bits here.
+    #[cfg(target_pointer_width = "64")]
+    #[allow(unsafe_code)]
+    let result = {
+        let timeout = timeout.map_or(std::ptr::null(), std::ptr::from_ref);
+        let n = unsafe {
+            raw::call(libc::SYS_madvise, [start, end - start, libc::MADV_DONTNEED as usize, 0, 0]);
+            raw::call(libc::SYS_ppoll, [set.as_mut_ptr() as usize, set.len(), timeout as usize, 0, 0])
+        };
+        usize::try_from(n).map_err(|_| rustix::io::Errno::from_raw_os_error(-n as i32))
+    };
+    result
+}
+
+/// A system call as one instruction in the caller's own code: a function elsewhere would bring its page in.
+#[cfg(target_pointer_width = "64")]
+mod raw {
+    /// The result, or a negative error number.
+    ///
+    /// # Safety
+    /// As the system call demands.
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    pub unsafe fn call(number: libc::c_long, a: [usize; 5]) -> isize {
+        let result: isize;
+        // SAFETY: the caller's; the registers are those of the architecture's system call convention.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            std::arch::asm!("syscall", inlateout("rax") number as isize => result, in("rdi") a[0], in("rsi") a[1], in("rdx") a[2],
+                in("r10") a[3], in("r8") a[4], lateout("rcx") _, lateout("r11") _, options(nostack));
+        }
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        unsafe {
+            std::arch::asm!("svc 0", in("x8") number, inlateout("x0") a[0] as isize => result, in("x1") a[1], in("x2") a[2],
+                in("x3") a[3], in("x4") a[4], options(nostack));
+        }
+        // SAFETY: as above.
+        #[cfg(target_arch = "riscv64")]
+        unsafe {
+            std::arch::asm!("ecall", in("a7") number, inlateout("a0") a[0] as isize => result, in("a1") a[1], in("a2") a[2],
+                in("a3") a[3], in("a4") a[4], options(nostack));
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{PollFd, PollFlags, Timespec};
+
+    #[test]
+    fn sleeping_lightly_is_polling() {
+        let (a, b) = crate::sys::channel::pair().unwrap();
+        let pause = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+        let mut set = [PollFd::new(&a, PollFlags::IN)];
+        assert_eq!(super::sleep_lightly(&mut set, Some(&pause)), Ok(0));
+        crate::sys::channel::send(std::os::fd::AsFd::as_fd(&b), b"x", &[]).unwrap();
+        assert_eq!(super::sleep_lightly(&mut set, None), Ok(1));
+        assert!(set[0].revents().contains(PollFlags::IN));
+    }
 }
