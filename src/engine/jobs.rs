@@ -123,7 +123,9 @@ impl Engine {
 
     /// The trash is emptied soon, once for all that comes meanwhile.
     pub fn empty_trash_soon(&mut self) {
-        self.reactor.set_timer(token(kind::TRASH, 0), now_ms() + TRASH_PAUSE_MS);
+        if !self.reactor.has_timer(token(kind::TRASH, 0)) {
+            self.reactor.set_timer(token(kind::TRASH, 0), now_ms() + TRASH_PAUSE_MS);
+        }
     }
 
     /// The time has come.

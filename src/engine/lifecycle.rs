@@ -449,7 +449,7 @@ impl Engine {
             Status::Paused => return Err(Error::conflict(format!("Container {id} is already paused"))),
             _ => return Err(Error::conflict(format!("Container {id} is not running"))),
         }
-        c.control_group()?.freeze()?;
+        c.control_group()?.freeze_soon(true)?;
         c.state.status = Status::Paused;
         self.save_run_state(id);
         self.emit_container("pause", id, &[]);
@@ -469,7 +469,7 @@ impl Engine {
 
     fn thaw(&mut self, id: &str) {
         let Some(c) = self.containers.get_mut(id) else { return };
-        if let Err(e) = c.control_group().and_then(|g| g.thaw()) {
+        if let Err(e) = c.control_group().and_then(|g| g.freeze_soon(false)) {
             log::warn!("unpause {}: {e}", id::short(id));
         }
         c.state.status = Status::Running;

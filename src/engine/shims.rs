@@ -156,7 +156,7 @@ impl Engine {
     /// Kills everything in a container's cgroup, and removes it as far as the kernel lets go at once.
     pub fn kill_leftovers(&mut self, id: &str) {
         let Some(c) = self.containers.get(id).filter(|c| !c.cgroup.is_empty()) else { return };
-        if let Err(e) = c.control_group().and_then(|g| g.kill_all()) {
+        if let Err(e) = c.control_group().and_then(|g| g.signal_all(rustix::process::Signal::KILL)) {
             log::warn!("cgroup {}: {e}", c.cgroup);
         }
         let task = crate::wire::worker::Job::RemoveCgroup { path: c.cgroup.clone(), id: c.id.clone() };

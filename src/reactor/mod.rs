@@ -97,6 +97,11 @@ impl Reactor {
         self.timers.insert((at, token));
     }
 
+    /// The token's timer is armed.
+    pub fn has_timer(&self, token: Token) -> bool {
+        self.timers.iter().any(|(_, t)| *t == token)
+    }
+
     /// Disarms the token's timer.
     pub fn cancel_timer(&mut self, token: Token) {
         self.timers.retain(|(_, t)| *t != token);

@@ -48,10 +48,11 @@ pub fn start_main() -> i32 {
     };
     let kind = if matches!(code, 126 | 127) { crate::base::Kind::Invalid } else { e.kind() };
     let message = format!("{words}{e}{}", if words.is_empty() { "" } else { ": unknown" });
-    if start.exec.is_some() {
-        tell_clients(&message, start.exec.as_ref().is_some_and(|e| e.tty));
+    // The daemon first: a client whose stream has ended asks it at once what became of the exec.
+    let _ = channel::send_json(control, &Started::Failed { kind, message: message.clone(), code }, &[]);
+    if let Some(exec) = &start.exec {
+        tell_clients(&message, exec.tty);
     }
-    let _ = channel::send_json(control, &Started::Failed { kind, message, code }, &[]);
     1
 }
 
