@@ -5,6 +5,7 @@ use crate::engine::{ConnId, Engine, Reply, kind, token};
 use crate::image::Digest;
 use crate::reactor::{Interest, now_ms};
 use crate::sys::{channel, spawn};
+use crate::wire::commit::Change;
 use crate::wire::worker::{Answer, Assignment, Job as Task, Place, Report};
 use rustix::process::{Pid, Signal};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -60,6 +61,8 @@ pub enum UsageFor {
 pub struct Job {
     socket: OwnedFd,
     pid: u32,
+    /// Its folder under staging/.
+    name: String,
     /// What for.
     pub purpose: Purpose,
     /// Clients that are sent its progress.
@@ -70,6 +73,13 @@ pub struct Job {
     finished: bool,
     /// Figures of a usage job.
     pub usage: Vec<u64>,
+}
+
+impl Job {
+    /// It may leave half-made things in staging/ or trash/.
+    fn stages(&self) -> bool {
+        matches!(self.purpose, Purpose::Pull { .. } | Purpose::Load { .. })
+    }
 }
 
 impl Engine {
@@ -85,12 +95,21 @@ impl Engine {
             exec_root: self.settings.exec_root.clone(),
             job: format!("job-{}-{number}", rustix::process::getpid().as_raw_nonzero()),
         };
+        let name = place.job.clone();
         channel::send_json(ours.as_fd(), &Assignment { place, job: task }, fds)?;
         rustix::io::ioctl_fionbio(&ours, true)?;
         let child = spawn::child("prtiql-worker", &[], theirs)?;
         self.reactor.add(&ours, token(kind::JOB, number), Interest::Read)?;
-        let job =
-            Job { socket: ours, pid: child.id(), purpose, listeners, pinned: Vec::new(), finished: false, usage: Vec::new() };
+        let job = Job {
+            socket: ours,
+            pid: child.id(),
+            name,
+            purpose,
+            listeners,
+            pinned: Vec::new(),
+            finished: false,
+            usage: Vec::new(),
+        };
         self.jobs.insert(number, job);
         Ok(number)
     }
@@ -249,6 +268,9 @@ impl Engine {
         job.finished = true;
         let listeners = std::mem::take(&mut job.listeners);
         let purpose = job.purpose.clone();
+        if job.stages() {
+            self.empty_trash_soon(); // what it had half made is there
+        }
         log::warn!("{purpose:?} failed: {error}");
         for conn in listeners {
             match purpose {
@@ -263,6 +285,9 @@ impl Engine {
         if !finished {
             let why = "the worker was killed before it was done (out of memory?); what is complete is kept: try again";
             self.job_failed(number, &Error::new(Kind::Internal, why));
+            if let Some(job) = self.jobs.get(&number).filter(|j| j.stages()) {
+                self.committer.change(Change::Discard { path: format!("staging/{}", job.name) });
+            }
         }
         if let Some(job) = self.jobs.remove(&number) {
             self.reactor.remove(&job.socket);

@@ -12,7 +12,7 @@ use crate::sys::{self, clone::Forked};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, WaitOptions};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// A process to run in a container.
 pub struct Exec<'a> {
@@ -169,6 +169,13 @@ fn prepare(
     if let Some(score) = exec.process.oom_score_adj {
         process::oom_score(score)?;
     }
+    // what else the caller has open is the host's: not even a container that may trace its processes gets to see it
+    let mut keep = vec![control.as_raw_fd()];
+    keep.extend(target.process.as_ref().map(AsRawFd::as_raw_fd));
+    if let Stdio::Fds(fds) = &exec.stdio {
+        keep.extend(fds.iter().map(AsRawFd::as_raw_fd));
+    }
+    sys::exec::close_others(3 + exec.preserve_fds as i32, &mut keep);
     target.join()?;
     if target.user {
         let (g, u) = (rustix::thread::Gid::ROOT, rustix::thread::Uid::ROOT);

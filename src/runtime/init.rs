@@ -8,7 +8,7 @@ use super::{create::Stdio, spec::Spec};
 use crate::base::{Context, Error, Result};
 use crate::sys;
 use rustix::fs::Mode;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// What init gets from its parent beside the request.
 pub struct Setup {
@@ -27,33 +27,22 @@ pub struct Setup {
 }
 
 /// Runs in the new process; ends it.
-pub fn main(request: &Request<'_>, setup: Setup) -> ! {
+pub fn main(request: &Request<'_>, mut setup: Setup) -> ! {
     super::note::take(); // those are the parent's to tell
-    let e = match setup.control.try_clone() {
-        Ok(control) => match run(request, setup) {
-            Ok((ready, mut control)) => {
-                // the start signal may come by another connection, which then wants to hear of a failure
-                let e = match wait(request, &mut control) {
-                    Ok(()) => start_hooks(request).err().unwrap_or_else(|| ready.launch()),
-                    Err(e) => e,
-                };
-                link::fail(control.as_fd(), &e);
-                sys::clone::exit_now(1)
-            }
-            Err(e) => {
-                link::fail(control.as_fd(), &e);
-                e
-            }
+    let e = match run(request, &mut setup) {
+        // the start signal may come by another connection, which then wants to hear of a failure
+        Ok(ready) => match wait(request, &mut setup.control).and_then(|()| start_hooks(request)) {
+            Ok(()) => ready.launch(),
+            Err(e) => e,
         },
-        Err(e) => Error::from(e),
+        Err(e) => e,
     };
-    log::debug!("{e}");
+    link::fail(setup.control.as_fd(), &e);
     sys::clone::exit_now(1)
 }
 
-fn run(request: &Request<'_>, mut setup: Setup) -> Result<(process::Ready, OwnedFd)> {
+fn run(request: &Request<'_>, setup: &mut Setup) -> Result<process::Ready> {
     let spec = request.spec;
-    let control = setup.control;
     rustix::process::setsid().context(|| "start a session")?;
     if !spec.ext.keep_keyring {
         keyring(request.id)?;
@@ -64,11 +53,14 @@ fn run(request: &Request<'_>, mut setup: Setup) -> Result<(process::Ready, Owned
     if let Some(score) = spec.process.oom_score_adj.filter(|_| setup.privileged) {
         process::oom_score(score)?;
     }
+    if spec.namespace("pid").is_some_and(|n| !n.path.is_empty()) {
+        close_the_host_s(request, setup);
+    }
     for (fd, flag) in setup.join.drain(..) {
         sys::clone::setns(fd.as_fd(), flag).context(|| "join a namespace")?;
     }
     if spec.makes("user") {
-        map_ids(&control)?;
+        map_ids(&setup.control)?;
     }
     // only now, since the group that the process is in becomes the namespace's root
     if spec.makes("cgroup") {
@@ -83,7 +75,8 @@ fn run(request: &Request<'_>, mut setup: Setup) -> Result<(process::Ready, Owned
     names(spec)?;
     sysctl::apply(spec)?;
     rustix::process::umask(Mode::empty());
-    let root = rootfs::build(spec, request.bundle, setup.prepared, &setup.group)?;
+    let root = rootfs::build(spec, request.bundle, std::mem::take(&mut setup.prepared), &setup.group)?;
+    let control = setup.control.as_fd();
     let master = if let Stdio::Terminal = request.stdio {
         let terminal = console::open(root.as_fd(), spec.process.console_size)?;
         if rootfs::needs_dev(spec) {
@@ -97,8 +90,8 @@ fn run(request: &Request<'_>, mut setup: Setup) -> Result<(process::Ready, Owned
     rootfs::protect(root.as_fd(), spec)?;
     if let Some(all) = &spec.hooks {
         if !all.prestart.is_empty() || !all.create_runtime.is_empty() {
-            link::send(control.as_fd(), Tag::Hooks, "", None).context(|| "ask for the hooks")?;
-            expect_go(control.as_fd())?;
+            link::send(control, Tag::Hooks, "", None).context(|| "ask for the hooks")?;
+            expect_go(control)?;
         }
         let state = hooks::state(spec, request.id, "creating", rustix::process::getpid().as_raw_nonzero().get(), request.bundle);
         hooks::run("createContainer", &all.create_container, &state)?;
@@ -115,11 +108,23 @@ fn run(request: &Request<'_>, mut setup: Setup) -> Result<(process::Ready, Owned
     let ready = process::prepare(root.as_fd(), &spec.process, who, filter, spec.ext.make_cwd)?;
     for note in super::note::take() {
         let tag = if note.minor { Tag::Info } else { Tag::Warning };
-        link::send(control.as_fd(), tag, &note.text, None).context(|| "talk to the runtime")?;
+        link::send(control, tag, &note.text, None).context(|| "talk to the runtime")?;
     }
-    link::send(control.as_fd(), Tag::Ready, "", master.as_ref().map(AsFd::as_fd))
-        .context(|| "tell that the container is ready")?;
-    Ok((ready, control))
+    link::send(control, Tag::Ready, "", master.as_ref().map(AsFd::as_fd)).context(|| "tell that the container is ready")?;
+    Ok(ready)
+}
+
+/// Closes what the parent has open beside what init needs: where other processes of a container can see init from its birth, not
+/// even one that may trace it shall get at the host's descriptors.
+fn close_the_host_s(request: &Request<'_>, setup: &Setup) {
+    let mut keep = vec![setup.control.as_raw_fd()];
+    keep.extend(setup.join.iter().map(|(fd, _)| fd.as_raw_fd()));
+    keep.extend(setup.prepared.root.iter().chain(setup.prepared.sources.iter().map(|(_, fd)| fd)).map(AsRawFd::as_raw_fd));
+    keep.extend(request.listener.as_ref().map(AsRawFd::as_raw_fd));
+    if let Stdio::Fds(fds) = &request.stdio {
+        keep.extend(fds.iter().map(AsRawFd::as_raw_fd));
+    }
+    sys::exec::close_others(3 + request.preserve_fds as i32, &mut keep);
 }
 
 /// A session keyring of the container's own. Kernels without keys (CONFIG_KEYS) have nothing to hide.

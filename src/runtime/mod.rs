@@ -2,15 +2,23 @@
 //!
 //! ```text
 //! spec            config.json, and the engine's extensions (Spec::ext, Mount::copy_up)
-//! shield()        re-executes this program from a read-only mount of itself: call it once, first of all
+//! shield()        re-executes this program from a read-only mount of itself: call it once, first of all; children that are
+//!                 started from /proc/self/exe inherit the protection
 //! create(Request) -> Created { pid, pidfd, console, cgroup }   init waits before its exec; the caller is its parent
 //!     the caller may now put a veth end into /proc/<pid>/ns/net
 //! Created::start(&mut self)     lets it exec; the error tells why it could not, in runc's words
 //! Created::destroy(self)        undoes create
+//! Request::listener, start_by() the same, if another process is to start it
 //! exec(Exec) -> Executed { pid, pidfd, console }   a process in a running container; the caller is its parent; it runs
-//! Cgroup::locate(path, id)      the group of a container: pids, freeze, thaw, kill_all, delete, update, oom_kills
+//! Cgroup::locate(path, id)      the group of a container: make, restrict, update, pids, freeze, freeze_soon, thaw,
+//!                               signal_all, kill_all, oom_kills, delete
 //! exit_code(&Error)             127, 126 or 128 for an error of create, start or exec, as Docker's clients expect
 //! ```
+//!
+//! How a container comes to be: `create` makes the control group and clones init (`namespaces`), then sets the limits while init
+//! builds the root (`rootfs`: `overlay`, `mount`, `dev`, `console`, `mask`), makes it `/`, becomes the user and finds the
+//! program (`process`, `user`, `caps`); both talk over a socket pair (`link`). At the start, init loads the filter of system
+//! calls (`seccomp`), drops its capabilities and executes the program.
 //!
 //! All processes are single-threaded, and all calls block until the container has got so far (milliseconds): not for the
 //! daemon's loop. A parent may exec another program at any time: children, pidfd and console survive it (clear

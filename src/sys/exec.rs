@@ -61,6 +61,39 @@ pub fn close_on_exec_from(first: u32) -> rustix::io::Result<()> {
     Ok(())
 }
 
+/// Closes every descriptor from `first` on but those in `keep`. Only for a forked child that goes on to exec or `exit_now` without
+/// dropping what its parent had open.
+pub fn close_others(first: i32, keep: &mut [i32]) {
+    keep.sort_unstable();
+    let mut from = first;
+    for k in keep.iter().copied().filter(|k| *k >= first).chain(std::iter::once(i32::MAX)) {
+        if k > from && !close_between(from, k - 1) {
+            return close_listed(first, keep);
+        }
+        from = k.saturating_add(1).max(from);
+    }
+}
+
+fn close_between(from: i32, to: i32) -> bool {
+    // SAFETY: takes three integers; that nothing uses these descriptors any more is what the caller promises.
+    #[allow(unsafe_code)]
+    let r = unsafe { libc::syscall(libc::SYS_close_range, from as libc::c_uint, to as libc::c_uint, 0 as libc::c_uint) };
+    result(r).is_ok()
+}
+
+/// The same before Linux 5.9.
+fn close_listed(first: i32, keep: &[i32]) {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
+    let open: Vec<i32> = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
+    for fd in open.into_iter().filter(|fd| *fd >= first && !keep.contains(fd)) {
+        // SAFETY: as above; the descriptor of the list itself is closed already and gives EBADF.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::close(fd);
+        }
+    }
+}
+
 /// Makes `from` the descriptor number `to`, without close-on-exec.
 pub fn dup_to(from: BorrowedFd<'_>, to: i32) -> rustix::io::Result<()> {
     if from.as_raw_fd() == to {

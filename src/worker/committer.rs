@@ -5,6 +5,7 @@
 use crate::base::{Context, Error, Result};
 use crate::sys::channel;
 use crate::wire::commit::{Ack, Batch, Change};
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{CWD, Mode, OFlags};
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,6 +18,8 @@ pub fn main(root: &str) -> i32 {
     let root = Path::new(root);
     let socket = crate::sys::inherit::borrow(0);
     loop {
+        let mut wait = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
+        let _ = crate::sys::pages::sleep_lightly(&mut wait, None); // an error shows again below
         let batch: Batch = match channel::receive_json(socket, &mut Vec::new()) {
             Ok(Some(batch)) => batch,
             Ok(None) => return 0,

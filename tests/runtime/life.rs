@@ -170,3 +170,19 @@ fn bad_input_is_refused_with_a_clear_word() {
     assert!(bed.runtime(&["spec"]).fails().contains("exists"));
     bed.nothing_left();
 }
+
+#[test]
+fn a_runtime_that_is_killed_leaves_nothing_that_delete_does_not_remove() {
+    let mut bed = Bed::new("killed");
+    bed.script("sleep 100");
+    bed.save();
+    let name = bed.name.clone();
+    for delay in 0..30 {
+        let mut child = bed.command(&["run", &name]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_micros(delay * 700));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        bed.runtime(&["delete", "-f", &name]).ok();
+        bed.nothing_left();
+    }
+}

@@ -35,7 +35,6 @@ fn record(dir: &str, l: &Loaded, id: &str, pid: i32, cgroup: &Cgroup, o: &Option
         if l.spec.root.path.starts_with('/') { l.spec.root.path.clone() } else { format!("{}/{}", l.bundle, l.spec.root.path) };
     let s =
         State { id: id.into(), pid, started, bundle: l.bundle.clone(), rootfs, created: state::now(), cgroup: cgroup.clone() };
-    std::fs::write(format!("{dir}/config.json"), &l.text).context(|| format!("write {dir}/config.json"))?;
     s.write(dir)?;
     pid_file(o.get("--pid-file"), pid)
 }
@@ -72,6 +71,8 @@ fn make(global: &Global, o: &Options, l: Loaded, detached: bool, later: bool) ->
     let stdio = stdio(&l.spec, o, detached)?;
     let dir = state::reserve(global, id)?;
     let made = (|| {
+        // first of all: should this command be killed, it tells which control group there is to remove
+        std::fs::write(format!("{dir}/config.json"), &l.text).context(|| format!("write {dir}/config.json"))?;
         let listener = if later {
             Some(sys::seqpacket::listen(&format!("{dir}/start.sock")).context(|| "make the socket for the start")?)
         } else {
@@ -211,8 +212,7 @@ pub fn delete(global: &Global, o: &Options) -> Result<i32> {
 fn delete_one(global: &Global, id: &str, force: bool) -> Result<()> {
     let s = match State::read(global, id) {
         Err(e) if force && e.kind() == Kind::NotFound => {
-            // a creation that was cut off leaves a folder without a state
-            return state::remove(&state::folder(global, id)?);
+            return delete_remains(global, id);
         }
         other => other?,
     };
@@ -235,6 +235,16 @@ fn delete_one(global: &Global, id: &str, force: bool) -> Result<()> {
     }
     let spec = s.spec(global).unwrap_or_default(); // without it only the hooks are missed
     clean(&spec, &s.cgroup, id, &s.bundle, &state::folder(global, id)?)
+}
+
+/// Removes what a creation that was cut off has left.
+fn delete_remains(global: &Global, id: &str) -> Result<()> {
+    let dir = state::folder(global, id)?;
+    let text = std::fs::read(format!("{dir}/config.json")).unwrap_or_default();
+    if let Ok(spec) = serde_json::from_slice::<Spec>(&text) {
+        Cgroup::locate(&spec.linux.cgroups_path, id)?.delete()?;
+    }
+    state::remove(&dir)
 }
 
 /// `pause` and `resume`.

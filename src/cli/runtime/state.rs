@@ -55,13 +55,18 @@ pub fn reserve(global: &Global, name: &str) -> Result<String> {
 
 /// Removes it.
 pub fn remove(dir: &str) -> Result<()> {
-    for file in ["state.json", "config.json", "start.sock"] {
+    for file in ["state.json", "config.json"] {
         match std::fs::remove_file(format!("{dir}/{file}")) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).context(|| format!("remove {dir}/{file}")),
             _ => {}
         }
     }
-    match std::fs::remove_dir(dir) {
+    let removed = match std::fs::remove_dir(dir) {
+        // the socket of one that was never started, or what a killed command has left
+        Err(e) if e.kind() == std::io::ErrorKind::DirectoryNotEmpty => std::fs::remove_dir_all(dir),
+        other => other,
+    };
+    match removed {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         other => other.context(|| format!("remove {dir}")),
     }
@@ -88,7 +93,8 @@ impl State {
     /// Writes it; a reader sees the old or the new one.
     pub fn write(&self, dir: &str) -> Result<()> {
         let text = serde_json::to_vec(self)?;
-        std::fs::write(format!("{dir}/state.json"), text).context(|| format!("write {dir}/state.json"))
+        let (new, path) = (format!("{dir}/state.new"), format!("{dir}/state.json"));
+        std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &path)).context(|| format!("write {path}"))
     }
 
     /// Reads that of a container.
