@@ -1,7 +1,7 @@
 //! Decompression without I/O: gzip (all members, checksums verified), zstd, or none, recognised by the first bytes.
 
 use crate::base::{Error, Result};
-use crate::layer::crc32;
+use crc32fast::Hasher;
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
@@ -109,7 +109,7 @@ pub struct Gzip {
     out: Box<[u8]>,
     /// Bytes of `out` that hold data: up to [`WINDOW`] of them are the past.
     out_len: usize,
-    crc: u32,
+    crc: Hasher,
     length: u32,
 }
 
@@ -122,7 +122,7 @@ impl Default for Gzip {
             inflate: DecompressorOxide::new(),
             out: vec![0; OUT].into_boxed_slice(),
             out_len: 0,
-            crc: 0,
+            crc: Hasher::new(),
             length: 0,
         }
     }
@@ -183,7 +183,8 @@ impl Gzip {
             self.part = self.settle(next);
             if self.part == Part::Body && next != Part::Body {
                 self.inflate.init();
-                (self.out_len, self.crc, self.length) = (0, 0, 0);
+                (self.out_len, self.length) = (0, 0);
+                self.crc.reset();
             }
         }
         Ok(())
@@ -215,7 +216,7 @@ impl Gzip {
         let (status, used, made) = decompress(&mut self.inflate, input, &mut self.out, self.out_len, FLAGS);
         *input = &input[used..];
         let fresh = &self.out[self.out_len..self.out_len + made];
-        self.crc = crc32::update(self.crc, fresh);
+        self.crc.update(fresh);
         self.length = self.length.wrapping_add(made as u32);
         self.out_len += made;
         if made > 0 {
@@ -233,7 +234,7 @@ impl Gzip {
 
     fn check_trailer(&self) -> Result<()> {
         let number = |at: usize| u32::from_le_bytes([self.field[at], self.field[at + 1], self.field[at + 2], self.field[at + 3]]);
-        if number(0) != self.crc || number(4) != self.length {
+        if number(0) != self.crc.clone().finalize() || number(4) != self.length {
             return Err(bad_gzip("wrong checksum"));
         }
         Ok(())
@@ -363,7 +364,7 @@ mod tests {
             out.extend_from_slice(&[1, 2]);
         }
         out.extend_from_slice(&miniz_oxide::deflate::compress_to_vec(data, 6));
-        out.extend_from_slice(&crc32::update(0, data).to_le_bytes());
+        out.extend_from_slice(&crc32fast::hash(data).to_le_bytes());
         out.extend_from_slice(&(data.len() as u32).to_le_bytes());
         out
     }

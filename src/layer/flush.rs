@@ -19,6 +19,7 @@ const BATCH_BYTES: u64 = 16 << 20;
 /// Files on their way to the device.
 pub struct Flusher {
     batch: Vec<OwnedFd>,
+    most: usize,
     batch_bytes: u64,
     /// Of the file being written: started up to here,
     started: u64,
@@ -28,7 +29,10 @@ pub struct Flusher {
 
 impl Default for Flusher {
     fn default() -> Flusher {
-        Flusher { batch: Vec::with_capacity(BATCH_FILES), batch_bytes: 0, started: 0, written: 0 }
+        // They stay open until they are written: no more than the process may have.
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1024);
+        let most = BATCH_FILES.min(usize::try_from(limit / 2).unwrap_or(BATCH_FILES)).max(1);
+        Flusher { batch: Vec::with_capacity(most), most, batch_bytes: 0, started: 0, written: 0 }
     }
 }
 
@@ -52,7 +56,7 @@ impl Flusher {
         self.batch_bytes += size - self.written.min(size);
         (self.started, self.written) = (0, 0);
         self.batch.push(file);
-        if self.batch.len() >= BATCH_FILES || self.batch_bytes >= BATCH_BYTES {
+        if self.batch.len() >= self.most || self.batch_bytes >= BATCH_BYTES {
             self.flush()?;
         }
         Ok(())

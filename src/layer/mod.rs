@@ -2,7 +2,6 @@
 //! ([`Skeleton`]).
 
 mod apply;
-mod crc32;
 pub mod decode;
 pub mod entry;
 mod extract;

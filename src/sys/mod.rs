@@ -6,6 +6,8 @@ pub mod clone;
 pub mod exec;
 pub mod inherit;
 pub mod io;
+#[cfg(all(target_arch = "x86_64", any(test, target_env = "musl")))]
+pub mod memory;
 pub mod mountattr;
 pub mod netif;
 pub mod pages;
