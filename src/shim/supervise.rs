@@ -137,7 +137,6 @@ pub fn run(arguments: &[&'static [u8]]) -> Result<(), Errno> {
         exit: None,
     };
     shim.supervise(argument(args::EXIT_FILE))?;
-    shim.farewell();
     let oom = oom_kills(argument(args::OOM_FILE)) > 0;
     // The code and the time are safe since the reaping; whether memory was the reason is known only now.
     if let Some((status, time)) = shim.exit {
@@ -158,6 +157,8 @@ pub fn run(arguments: &[&'static [u8]]) -> Result<(), Errno> {
         };
         shim.tell(&record);
     }
+    // Last: a client that sees the end of the stream asks the daemon for the exit status next, and the daemon must have it.
+    shim.farewell();
     Ok(())
 }
 
