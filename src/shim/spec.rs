@@ -125,9 +125,7 @@ pub fn build(start: &Start) -> Result<Spec> {
     spec.ext.group_add = host.group_add.clone().unwrap_or_default();
     spec.ext.make_cwd = true;
     spec.ext.default_seccomp = !security.unconfined && security.profile.is_none() && !host.privileged;
-    if host.uts_mode != "host" && !matches!(start.network, Network::Host)
-        || !config.hostname.is_empty() && host.uts_mode != "host"
-    {
+    if host.uts_mode != "host" && !(matches!(start.network, Network::Host) && config.hostname.is_empty()) {
         spec.hostname = config.hostname.clone();
         spec.domainname = config.domainname.clone();
     }
