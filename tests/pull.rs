@@ -179,9 +179,14 @@ fn what_does_not_fit_together_is_refused() {
     let good = gzip(&tar);
     put_odd(&registry, "diff", &config("amd64", "", &[other]), &good);
     put_odd(&registry, "count", &config("amd64", "", &[tar.clone(), tar.clone()]), &good);
-    put_odd(&registry, "cut", &config("amd64", "", &[tar.clone()]), &good[..good.len() - 4]);
-    put_odd(&registry, "junk", &config("amd64", "", &[tar.clone()]), b"this is no tar at all, whatever it claims to be");
-    put_odd(&registry, "windows", &config("amd64", "", &[tar.clone()]).replace("linux", "windows"), &good);
+    put_odd(&registry, "cut", &config("amd64", "", std::slice::from_ref(&tar)), &good[..good.len() - 4]);
+    put_odd(
+        &registry,
+        "junk",
+        &config("amd64", "", std::slice::from_ref(&tar)),
+        b"this is no tar at all, whatever it claims to be",
+    );
+    put_odd(&registry, "windows", &config("amd64", "", std::slice::from_ref(&tar)).replace("linux", "windows"), &good);
     let evil = {
         let mut evil = layer(&[("xx/escape", b"x")]);
         evil[..2].copy_from_slice(b"..");
@@ -191,7 +196,7 @@ fn what_does_not_fit_together_is_refused() {
         evil[..512].copy_from_slice(header.as_bytes());
         evil
     };
-    put_odd(&registry, "evil", &config("amd64", "", &[evil.clone()]), &gzip(&evil));
+    put_odd(&registry, "evil", &config("amd64", "", std::slice::from_ref(&evil)), &gzip(&evil));
     for (tag, what) in [
         ("diff", "the image's config says"),
         ("count", "don't match image configuration"),

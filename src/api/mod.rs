@@ -136,7 +136,7 @@ impl Daemon {
             match self.conns.readable(conn, &mut self.engine.reactor, &routes::takes_stream) {
                 Ok(Some(ready)) => self.dispatch(ready),
                 Ok(None) => {}
-                Err(()) => return self.gone(conn),
+                Err(server::Over) => return self.gone(conn),
             }
         }
         // Both directions are closed: nobody reads an answer any more.
@@ -187,7 +187,7 @@ impl Daemon {
                     }
                     return;
                 }
-                Err(()) => return self.gone(conn),
+                Err(server::Over) => return self.gone(conn),
             }
         }
     }

@@ -187,11 +187,11 @@ pub fn dispatch(context: &mut Context<'_>, ready: Ready) -> Handled {
     let (version, path) = version(&request.path)?;
     let path = path.to_string();
     for (method, pattern, handler) in ROUTES {
-        if let Some(args) = matches(pattern, &path) {
-            if *method == request.method {
-                let args = args.iter().map(|a| percent_decode(a, false)).collect();
-                return handler(context, Call { conn, request, body, args, version });
-            }
+        if *method == request.method
+            && let Some(args) = matches(pattern, &path)
+        {
+            let args = args.iter().map(|a| percent_decode(a, false)).collect();
+            return handler(context, Call { conn, request, body, args, version });
         }
     }
     if LATER.iter().any(|(method, pattern)| *method == request.method && matches(pattern, &path).is_some()) {

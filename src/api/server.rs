@@ -50,6 +50,10 @@ struct Conn {
     interest: Interest,
 }
 
+/// The connection has ended; there is nobody to answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Over;
+
 /// A request that is complete.
 pub struct Ready {
     /// From whom.
@@ -114,14 +118,14 @@ impl Conns {
         id: ConnId,
         reactor: &mut Reactor,
         streams: &dyn Fn(&Request) -> bool,
-    ) -> Result<Option<Ready>, ()> {
-        let Some(conn) = self.all.get_mut(&id) else { return Err(()) };
+    ) -> Result<Option<Ready>, Over> {
+        let Some(conn) = self.all.get_mut(&id) else { return Err(Over) };
         if matches!(conn.state, State::Head | State::Body { .. }) {
             match rustix::net::recv(&conn.fd, &mut *self.buffer, RecvFlags::DONTWAIT) {
-                Ok((0, _)) => return Err(()),
+                Ok((0, _)) => return Err(Over),
                 Ok((n, _)) => conn.input.extend_from_slice(&self.buffer[..n]),
                 Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(None),
-                Err(_) => return Err(()),
+                Err(_) => return Err(Over),
             }
         }
         self.advance(id, reactor, streams)
@@ -133,8 +137,8 @@ impl Conns {
         id: ConnId,
         reactor: &mut Reactor,
         streams: &dyn Fn(&Request) -> bool,
-    ) -> Result<Option<Ready>, ()> {
-        let Some(conn) = self.all.get_mut(&id) else { return Err(()) };
+    ) -> Result<Option<Ready>, Over> {
+        let Some(conn) = self.all.get_mut(&id) else { return Err(Over) };
         if matches!(conn.state, State::Head) {
             if conn.input.is_empty() {
                 return Ok(None);

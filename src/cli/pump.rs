@@ -274,7 +274,11 @@ mod tests {
         for size in 1..=bytes.len() {
             let (mut demux, mut got) = (Demux::default(), [Vec::new(), Vec::new(), Vec::new()]);
             for piece in bytes.chunks(size) {
-                demux.feed(piece, &mut |which, b| Ok(got[which as usize].extend_from_slice(b))).unwrap();
+                let mut out = |which: u8, b: &[u8]| {
+                    got[which as usize].extend_from_slice(b);
+                    Ok(())
+                };
+                demux.feed(piece, &mut out).unwrap();
             }
             assert_eq!((got[1].as_slice(), got[2].as_slice()), (&b"out"[..], &b"e"[..]));
         }

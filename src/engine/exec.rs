@@ -135,10 +135,7 @@ impl Engine {
             }),
             ..Start::default()
         };
-        let link = self.spawn_starter(Owner::Exec(exec.to_string()), &start)?;
-        if let Some(attach) = attach {
-            self.send_attach(link, attach);
-        }
+        let link = self.spawn_starter(Owner::Exec(exec.to_string()), &start, attach.into_iter().collect())?;
         if let Some(e) = self.execs.get_mut(exec) {
             e.started = true;
             e.running = true;

@@ -53,7 +53,8 @@ impl Engine {
             c.state.manually_stopped = false;
         }
         let result = self.prepare(id).and_then(|start| {
-            let link = self.spawn_starter(crate::engine::shims::Owner::Container(id.to_string()), &start)?;
+            let clients = self.containers.get_mut(id).map(|c| std::mem::take(&mut c.pending)).unwrap_or_default();
+            let link = self.spawn_starter(crate::engine::shims::Owner::Container(id.to_string()), &start, clients)?;
             Ok((link, start.cgroup))
         });
         let waiting: Vec<ConnId> = match cause {
@@ -67,9 +68,6 @@ impl Engine {
                     c.cgroup = cgroup;
                     c.starting = Some(waiting);
                     c.exit_on_next = false;
-                    for pending in std::mem::take(&mut c.pending) {
-                        self.send_attach(link, pending);
-                    }
                 }
                 Ok(())
             }

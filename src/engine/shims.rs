@@ -25,12 +25,20 @@ pub struct Link {
 }
 
 impl Engine {
-    /// Starts a starter and gives it its task.
-    pub fn spawn_starter(&mut self, owner: Owner, start: &Start) -> Result<u32> {
+    /// Starts a starter and gives it its task, and the connections of clients that are to see it from the first byte: they lie in
+    /// the socket before the child is there, since a short life can be over before its parent goes on.
+    pub fn spawn_starter(&mut self, owner: Owner, start: &Start, clients: Vec<PendingAttach>) -> Result<u32> {
         let (ours, theirs) = channel::pair()?;
         channel::send_json(ours.as_fd(), start, &[])?;
-        spawn::child("prtiql-start", &[], theirs)?;
-        self.link(owner, ours)
+        let link = self.link(owner, ours)?;
+        for client in clients {
+            self.send_attach(link, client);
+        }
+        if let Err(e) = spawn::child("prtiql-start", &[], theirs) {
+            self.unlink(link);
+            return Err(e);
+        }
+        Ok(link)
     }
 
     /// Watches a socket to a starter or shim.

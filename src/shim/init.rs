@@ -13,13 +13,7 @@ pub fn main(args: &[String]) -> i32 {
         eprintln!("docker-init: no command");
         return 126;
     };
-    let signals = match crate::sys::signals::all() {
-        Ok(fd) => fd,
-        Err(e) => {
-            eprintln!("docker-init: {e}");
-            return 126;
-        }
-    };
+    // Started before signals are blocked: a child inherits the mask, and one that never gets SIGTERM cannot be stopped.
     let child = std::process::Command::new(program).args(rest).process_group(0).spawn();
     let pid = match child {
         Ok(child) => child.id(),
@@ -30,6 +24,16 @@ pub fn main(args: &[String]) -> i32 {
     };
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return 126 };
     foreground(pid);
+    let signals = match crate::sys::signals::all() {
+        Ok(fd) => fd,
+        Err(e) => {
+            eprintln!("docker-init: {e}");
+            return 126;
+        }
+    };
+    if let Some(code) = reap(pid) {
+        return code; // it was quicker than we
+    }
     loop {
         let signal = crate::sys::signals::next(&signals);
         match signal {
