@@ -65,6 +65,7 @@ impl Engine {
         };
         self.resolve_mounts(&mut def)?;
         self.save_definition(&def)?;
+        self.unborn.push((self.committer.barrier(), id.clone()));
         let number = self.number();
         self.containers.insert(Container::new(def, image.id, number));
         self.emit_container("create", &id, &[]);

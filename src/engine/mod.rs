@@ -129,6 +129,8 @@ pub struct Engine {
     pub events: events::Events,
     /// What the host is.
     pub host: host::Host,
+    /// Containers whose definition is on its way to the disk, by the batch that holds it.
+    pub unborn: Vec<(u64, String)>,
     /// When the daemon started.
     pub started: Time,
     /// The daemon is to end.
@@ -159,6 +161,7 @@ impl Engine {
             shims: BTreeMap::new(),
             events: events::Events::default(),
             host,
+            unborn: Vec::new(),
             started: Time::now(),
             stopping: false,
             next_number: 1,
@@ -237,7 +240,13 @@ impl Engine {
             for outcome in self.outbox.iter_mut().filter(|o| o.barrier == batch) {
                 outcome.reply = Reply::Error(Error::internal(format!("state could not be made durable: {message}")));
             }
+            let lost: Vec<String> = self.unborn.iter().filter(|(b, _)| *b == batch).map(|(_, id)| id.clone()).collect();
+            for id in lost {
+                self.remove_now(&id, true); // it was never acknowledged
+            }
         }
+        let acked = self.committer.acked;
+        self.unborn.retain(|(batch, _)| *batch > acked);
         if self.committer.is_gone() && !self.stopping {
             log::error!("the committer has died; starting another");
             if let Err(e) = self.committer.restart(self.root.path(), &self.reactor) {

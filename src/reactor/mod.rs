@@ -58,7 +58,12 @@ pub struct Reactor {
     epoll: OwnedFd,
     timers: BTreeSet<(u64, Token)>,
     buffer: Vec<epoll::Event>,
+    /// The program's pages were given back: nothing has happened for [`QUIET_MS`].
+    asleep: bool,
 }
+
+/// After so long without an event the process gives its program's pages back and sleeps on: one wake-up, then none.
+const QUIET_MS: u64 = 2000;
 
 /// Milliseconds of the monotonic clock (it stands still while the machine sleeps).
 pub fn now_ms() -> u64 {
@@ -73,6 +78,7 @@ impl Reactor {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             timers: BTreeSet::new(),
             buffer: Vec::with_capacity(64),
+            asleep: false,
         })
     }
 
@@ -107,17 +113,26 @@ impl Reactor {
         self.timers.retain(|(_, t)| *t != token);
     }
 
-    /// Sleeps until something happens and appends it to `events`.
-    pub fn wait(&mut self, events: &mut Vec<Event>) -> Result<()> {
-        let timeout = self.timers.first().map(|(at, _)| {
-            let ms = at.saturating_sub(now_ms());
-            rustix::event::Timespec { tv_sec: (ms / 1000) as _, tv_nsec: ((ms % 1000) * 1_000_000) as _ }
-        });
+    fn sleep(&mut self, ms: Option<u64>) -> Result<()> {
+        let timeout = ms.map(|ms| rustix::event::Timespec { tv_sec: (ms / 1000) as _, tv_nsec: ((ms % 1000) * 1_000_000) as _ });
         self.buffer.clear();
         match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.buffer), timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(e.into()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(e) => Err(e.into()),
         }
+    }
+
+    /// Sleeps until something happens and appends it to `events`.
+    pub fn wait(&mut self, events: &mut Vec<Event>) -> Result<()> {
+        let timer = self.timers.first().map(|(at, _)| at.saturating_sub(now_ms()));
+        let quiet = if self.asleep { None } else { Some(QUIET_MS) };
+        self.sleep([timer, quiet].into_iter().flatten().min())?;
+        if self.buffer.is_empty() && !self.asleep && timer.is_none_or(|t| t > QUIET_MS) {
+            self.asleep = true;
+            crate::sys::pages::forget_program();
+            self.sleep(self.timers.first().map(|(at, _)| at.saturating_sub(now_ms())))?;
+        }
+        self.asleep &= self.buffer.is_empty();
         for event in &self.buffer {
             let flags = event.flags;
             events.push(Event::Io {

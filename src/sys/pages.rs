@@ -13,10 +13,34 @@ pub fn zeroed(len: usize) -> Result<&'static mut [u8]> {
     }
 }
 
-/// Polls; before it sleeps, the process lets go of the program's own code and constants as far as they are mapped in: a process
-/// that only waits does not need them, and they come back from the page cache, 16 pages at a time, when it is woken.
-///
-/// Dropping and polling stand in one function, so that the code around the sleep is all that is mapped while it lasts.
+/// The linker's span of this program's read-only pages, whole pages only: start and length in bytes.
+fn program() -> (usize, usize) {
+    // SAFETY: the linker defines both; only their addresses are taken.
+    #[allow(unsafe_code)]
+    unsafe extern "C" {
+        static __executable_start: u8;
+        static etext: u8;
+    }
+    let page = rustix::param::page_size();
+    let start = (&raw const __executable_start) as usize / page * page;
+    let end = (&raw const etext) as usize / page * page;
+    (start, end.saturating_sub(start))
+}
+
+/// Lets go of the program's own code and constants as far as they are mapped in: a process that only waits does not need them, and
+/// they come back from the page cache, 16 pages at a time, when it is woken.
+pub fn forget_program() {
+    let (start, length) = program();
+    // SAFETY: the range is read-only, file-backed pages of this very program; dropping clean pages of a private file mapping
+    // changes nothing that can be read there.
+    #[allow(unsafe_code)]
+    unsafe {
+        let _ = rustix::mm::madvise(start as *mut _, length, rustix::mm::Advice::LinuxDontNeed);
+    }
+}
+
+/// Polls, and lets go of the program before it sleeps. Both stand in one function, so that the code around the sleep is all that is
+/// mapped while it lasts.
 #[inline(never)]
 pub fn sleep_lightly(
     set: &mut [rustix::event::PollFd<'_>],
@@ -27,33 +51,20 @@ pub fn sleep_lightly(
     if ready > 0 {
         return Ok(ready);
     }
-    // SAFETY: the linker defines both; only their addresses are taken.
-    #[allow(unsafe_code)]
-    unsafe extern "C" {
-        static __executable_start: u8;
-        static etext: u8;
-    }
-    let page = rustix::param::page_size();
-    let start = (&raw const __executable_start) as usize / page * page;
-    let end = (&raw const etext) as usize / page * page;
-    if end <= start {
-        return rustix::event::poll(set, timeout);
-    }
-    // SAFETY: the range is the linker's span of read-only, file-backed pages of this very program; dropping clean pages of a
-    // private file mapping changes nothing that can be read there.
+    // 32-bit kernels have two forms of `timespec`: the library knows which to use, at the price of a page or two.
     #[cfg(target_pointer_width = "32")]
-    #[allow(unsafe_code)]
     let result = {
-        let _ = unsafe { rustix::mm::madvise(start as *mut _, end - start, rustix::mm::Advice::LinuxDontNeed) };
+        forget_program();
         rustix::event::poll(set, timeout)
     };
-    // SAFETY: as above; `PollFd` is the kernel's `struct pollfd`, and its `timespec` has 64 bits here.
     #[cfg(target_pointer_width = "64")]
-    #[allow(unsafe_code)]
     let result = {
+        let (start, length) = program();
         let timeout = timeout.map_or(std::ptr::null(), std::ptr::from_ref);
+        // SAFETY: as in `forget_program`; `PollFd` is the kernel's `struct pollfd`.
+        #[allow(unsafe_code)]
         let n = unsafe {
-            raw::call(libc::SYS_madvise, [start, end - start, libc::MADV_DONTNEED as usize, 0, 0]);
+            raw::call(libc::SYS_madvise, [start, length, libc::MADV_DONTNEED as usize, 0, 0]);
             raw::call(libc::SYS_ppoll, [set.as_mut_ptr() as usize, set.len(), timeout as usize, 0, 0])
         };
         usize::try_from(n).map_err(|_| rustix::io::Errno::from_raw_os_error(-n as i32))
