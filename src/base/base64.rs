@@ -56,7 +56,9 @@ mod tests {
             assert_eq!(decode(&encode(bytes)).unwrap(), bytes);
             assert_eq!(decode(&encode_url(bytes)).unwrap(), bytes);
         }
-        assert_eq!(encode(b"ab"), "YWI=");
+        for (text, want) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("user:pass", "dXNlcjpwYXNz")] {
+            assert_eq!(encode(text.as_bytes()), want);
+        }
         assert!(decode("a").is_none() && decode("a b").is_none());
     }
 }

@@ -1,6 +1,6 @@
 //! Registry credentials in `~/.docker/config.json`, as docker keeps them, and the helpers that it may name.
 
-use crate::base::{Context, Error, Result};
+use crate::base::{Context, Error, Result, base64};
 use crate::cli::value::{Json, quote};
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -75,7 +75,7 @@ impl ConfigFile {
         text.push_str(",\"serveraddress\":");
         quote(&mut text, registry);
         text.push('}');
-        Ok(base64_encode(text.as_bytes(), true))
+        Ok(base64::encode_url(text.as_bytes()))
     }
 
     /// User and password (or `<token>` and an identity token).
@@ -98,7 +98,7 @@ impl ConfigFile {
             return Ok(if user.is_empty() { None } else { Some((user.into(), password.into())) });
         }
         let bad = || Error::invalid(format!("{}: the auth entry of {registry} is malformed", self.path.display()));
-        let plain = String::from_utf8(base64_decode(auth).ok_or_else(bad)?).map_err(|_| bad())?;
+        let plain = String::from_utf8(base64::decode(auth).ok_or_else(bad)?).map_err(|_| bad())?;
         let (user, password) = plain.split_once(':').ok_or_else(bad)?;
         Ok(Some((user.into(), password.trim_end_matches('\0').into())))
     }
@@ -107,10 +107,10 @@ impl ConfigFile {
     pub fn store(&mut self, registry: &str, user: &str, secret: &str, is_token: bool) -> Result<()> {
         let entry = match is_token {
             true => vec![
-                ("auth".into(), Json::from(base64_encode(format!("{user}:").as_bytes(), false))),
+                ("auth".into(), Json::from(base64::encode(format!("{user}:").as_bytes()))),
                 ("identitytoken".into(), secret.into()),
             ],
-            false => vec![("auth".into(), Json::from(base64_encode(format!("{user}:{secret}").as_bytes(), false)))],
+            false => vec![("auth".into(), Json::from(base64::encode(format!("{user}:{secret}").as_bytes())))],
         };
         self.auths.retain(|(key, _)| key != registry);
         self.auths.push((registry.into(), Json::Obj(entry)));
@@ -179,60 +179,9 @@ fn ask_helper(helper: &str, registry: &str) -> Result<Option<(String, String)>> 
     Ok(Some((json.get("Username").str().into(), json.get("Secret").str().into())))
 }
 
-/// Base64; `url` chooses the alphabet for headers.
-pub fn base64_encode(bytes: &[u8], url: bool) -> String {
-    let mut alphabet = *b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    if url {
-        alphabet[62..].copy_from_slice(b"-_");
-    }
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let n = group.iter().fold(0u32, |n, b| n << 8 | u32::from(*b)) << (8 * (3 - group.len()));
-        for i in 0..4 {
-            out.push(if i <= group.len() { alphabet[(n >> (18 - 6 * i) & 63) as usize] as char } else { '=' });
-        }
-    }
-    out
-}
-
-/// Base64 of either alphabet, padded or not.
-pub fn base64_decode(text: &str) -> Option<Vec<u8>> {
-    let text = text.trim().trim_end_matches('=');
-    let mut out = Vec::with_capacity(text.len() * 3 / 4);
-    let (mut bits, mut have) = (0u32, 0);
-    for b in text.bytes() {
-        let digit = match b {
-            b'A'..=b'Z' => b - b'A',
-            b'a'..=b'z' => b - b'a' + 26,
-            b'0'..=b'9' => b - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(digit);
-        have += 6;
-        if have >= 8 {
-            have -= 8;
-            out.push((bits >> have & 255) as u8);
-        }
-    }
-    Some(out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_both_ways() {
-        for (plain, coded) in
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("user:pass", "dXNlcjpwYXNz"), ("\u{3f}\u{7f}~", "P39-")]
-        {
-            assert_eq!(base64_encode(plain.as_bytes(), true), coded);
-            assert_eq!(base64_decode(coded).unwrap(), plain.as_bytes());
-        }
-        assert!(base64_decode("a*b").is_none());
-    }
 
     #[test]
     fn registries() {

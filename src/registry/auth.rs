@@ -1,10 +1,11 @@
 //! Authentication: what a registry asks for in `WWW-Authenticate`, and tokens from the server that it names.
 
+use crate::base::base64;
 use crate::base::{Error, Kind};
 use crate::registry::failure::Failure;
 use crate::registry::http::{Client, Request};
 use crate::registry::trust::is_insecure;
-use crate::registry::url::{Url, base64, encode};
+use crate::registry::url::{Url, encode};
 use crate::wire::worker::Auth;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -94,7 +95,7 @@ pub fn answer(
 }
 
 fn basic_header(auth: &Auth) -> String {
-    format!("Basic {}", base64(format!("{}:{}", auth.username, auth.password).as_bytes()))
+    format!("Basic {}", base64::encode(format!("{}:{}", auth.username, auth.password).as_bytes()))
 }
 
 fn fetch_token(client: &mut Client, challenge: &Challenge, auth: Option<&Auth>, scope: &str) -> Result<String, Failure> {

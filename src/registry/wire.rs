@@ -2,8 +2,9 @@
 //! a job nobody waits for any more ends at once, and ends by itself when nothing comes for a while.
 
 use crate::base::Error;
+use crate::base::base64;
 use crate::registry::failure::{Failure, cancel_io};
-use crate::registry::url::{Url, base64, split_port};
+use crate::registry::url::{Url, split_port};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::io::{self, Read, Write};
@@ -150,7 +151,7 @@ fn tunnel(wire: &mut Wire, url: &Url, proxy: &Url) -> Result<(), Failure> {
 /// The `Proxy-Authorization` header for a proxy whose URL has a user, with its line end; else nothing.
 pub fn proxy_credentials(proxy: &Url) -> String {
     match &proxy.user {
-        Some(user) => format!("Proxy-Authorization: Basic {}\r\n", base64(user.as_bytes())),
+        Some(user) => format!("Proxy-Authorization: Basic {}\r\n", base64::encode(user.as_bytes())),
         None => String::new(),
     }
 }
