@@ -115,18 +115,6 @@ pub fn split_port(authority: &str, default: u16) -> Option<(String, u16)> {
     host_ok.then(|| (host.to_string(), port))
 }
 
-/// Percent-encodes what is not unreserved, for query strings and forms.
-pub fn encode(text: &str) -> String {
-    let mut out = String::new();
-    for b in text.bytes() {
-        match b {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(b as char),
-            b => out.push_str(&format!("%{b:02X}")),
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,10 +140,5 @@ mod tests {
         for bad in ["", "ftp://x/", "http://", "http://a b/", "http://h:99999/", "http://h/\r\nX: y"] {
             assert!(Url::parse(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn encodings() {
-        assert_eq!(encode("repository:a/b:pull x"), "repository%3Aa%2Fb%3Apull%20x");
     }
 }

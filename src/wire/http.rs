@@ -331,6 +331,7 @@ mod tests {
         let (r, _) = parse_head(b"GET /x?a=1&b=0&c&d=True HTTP/1.0\r\n\r\n").unwrap().unwrap();
         assert!(r.flag("a") && !r.flag("b") && !r.flag("c") && r.flag("d") && !r.keep_alive());
         assert_eq!(percent_decode(&percent_encode("a b/ü%"), false), "a b/ü%");
+        assert_eq!(percent_encode("repository:a/b:pull x"), "repository%3Aa%2Fb%3Apull%20x");
         assert_eq!(percent_decode("%zz%4", false), "%zz%4");
     }
 }
