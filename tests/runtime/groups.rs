@@ -100,7 +100,7 @@ fn version_2_alone() {
          {prtiql} exec {name} sh -c 'cat /proc/self/cgroup; cat /proc/1/cgroup'
          {prtiql} pause {name}; {prtiql} state {name} | grep status; {prtiql} resume {name}; {prtiql} state {name} | grep status
          {prtiql} exec -d {name} sleep 99 >/dev/null 2>&1; {prtiql} ps -f json {name} | grep -c ,
-         {prtiql} kill --all {name} KILL; for i in 1 2 3 4 5 6 7 8 9; do {prtiql} state {name} | grep -q stopped && break; sleep 0.2; done; {prtiql} delete {name}
+         {prtiql} kill --all {name} KILL; for i in $(seq 60); do {prtiql} state {name} | grep -q stopped && break; sleep 0.2; done; {prtiql} delete {name}
          ls -d /sys/fs/cgroup/prtiql-test/{name} 2>/dev/null || echo gone
          if ! grep -q memory /sys/fs/cgroup/cgroup.controllers; then {prtiql} run -b {limited} {name} || echo refused; fi",
         long = long.display(),
