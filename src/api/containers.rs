@@ -1,9 +1,8 @@
 //! Listing, creating, pruning containers; top and logs.
 
+use crate::api::call::{Call, Context, Handled, ok};
 use crate::api::filters::{self, Filters};
 use crate::api::inspect;
-use crate::api::routes::{Call, Context, Handled};
-use crate::api::system::ok;
 use crate::base::time::{Time, human_duration};
 use crate::base::{Error, Result};
 use crate::engine::container::{Container, Status};

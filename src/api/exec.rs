@@ -1,8 +1,7 @@
 //! Processes in running containers.
 
+use crate::api::call::{Call, Context, Handled, ok};
 use crate::api::lifecycle::{send_head, size, stream_head};
-use crate::api::routes::{Call, Context, Handled};
-use crate::api::system::ok;
 use crate::base::Error;
 use crate::engine::Reply;
 use crate::engine::container::PendingAttach;

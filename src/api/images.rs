@@ -1,8 +1,7 @@
 //! Images: list, inspect, history, tag, remove, prune, pull, load.
 
+use crate::api::call::{Call, Context, Handled, ok};
 use crate::api::filters::{self, Filters};
-use crate::api::routes::{Call, Context, Handled};
-use crate::api::system::ok;
 use crate::base::time::Time;
 use crate::base::{Error, Result};
 use crate::engine::images::Image;

@@ -1,7 +1,6 @@
 //! `GET /containers/{id}/json`.
 
-use crate::api::routes::{Call, Context, Handled};
-use crate::api::system::ok;
+use crate::api::call::{Call, Context, Handled, ok};
 use crate::engine::Engine;
 use crate::engine::container::{Container, Status};
 use crate::engine::jobs::{Purpose, UsageFor};

@@ -1,6 +1,6 @@
 //! Start, stop, restart, kill, pause, wait, resize, rename, attach, remove.
 
-use crate::api::routes::{Call, Context, Handled};
+use crate::api::call::{Call, Context, Handled};
 use crate::base::{Error, Result};
 use crate::engine::Reply;
 use crate::engine::container::{After, Condition, PendingAttach, Status};

@@ -1,5 +1,6 @@
 //! Floor 6: the Docker Engine API, and the daemon's main loop.
 
+pub mod call;
 pub mod containers;
 pub mod exec;
 pub mod filters;
@@ -148,7 +149,7 @@ impl Daemon {
 
     fn dispatch(&mut self, ready: server::Ready) {
         let conn = ready.conn;
-        let result = routes::dispatch(&mut routes::Context { engine: &mut self.engine, conns: &mut self.conns }, ready);
+        let result = routes::dispatch(&mut call::Context { engine: &mut self.engine, conns: &mut self.conns }, ready);
         match result {
             Ok(Some(reply)) => self.conns.reply(conn, reply),
             Ok(None) => {}

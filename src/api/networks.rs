@@ -1,8 +1,7 @@
 //! Networks: the predefined ones can be looked at; user-defined ones come with their issue.
 
+use crate::api::call::{Call, Context, Handled, ok};
 use crate::api::filters;
-use crate::api::routes::{Call, Context, Handled};
-use crate::api::system::ok;
 use crate::base::{Error, Kind};
 use crate::engine::Engine;
 use crate::engine::networks::Network;

@@ -1,55 +1,11 @@
 //! One table of routes; versions; finding the handler.
 
-use crate::api::server::{Conns, Ready};
+use crate::api::call::{Call, Context, Handled};
+use crate::api::server::Ready;
 use crate::api::{containers, exec, images, inspect, lifecycle, networks, system, volumes};
 use crate::base::{Error, Result};
-use crate::engine::{ConnId, Engine, Reply};
 use crate::wire::http::{Request, percent_decode};
 
-/// What handlers work on.
-pub struct Context<'a> {
-    /// The state.
-    pub engine: &'a mut Engine,
-    /// The connections.
-    pub conns: &'a mut Conns,
-}
-
-/// A request, found its route.
-pub struct Call {
-    /// From whom.
-    pub conn: ConnId,
-    /// The head.
-    pub request: Request,
-    /// The body.
-    pub body: Vec<u8>,
-    /// What the route's wildcards stand for.
-    pub args: Vec<String>,
-    /// Minor API version: 44 for 1.44.
-    pub version: u32,
-}
-
-impl Call {
-    /// The first wildcard.
-    pub fn name(&self) -> &str {
-        self.args.first().map_or("", String::as_str)
-    }
-
-    /// The JSON body.
-    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_slice(&self.body).map_err(|e| Error::invalid(format!("invalid JSON: {e}")))
-    }
-
-    /// An integer parameter.
-    pub fn integer(&self, name: &str) -> Result<Option<i64>> {
-        match self.request.param(name).filter(|v| !v.is_empty()) {
-            None => Ok(None),
-            Some(v) => v.parse().map(Some).map_err(|_| Error::invalid(format!("strconv.Atoi: parsing \"{v}\": invalid syntax"))),
-        }
-    }
-}
-
-/// `None`: the answer comes later, or the connection was handed over.
-pub type Handled = Result<Option<Reply>>;
 type Handler = fn(&mut Context<'_>, Call) -> Handled;
 
 /// Method, path (`{}` is one part, `{*}` one or more), handler. Order matters where two fit.

@@ -1,7 +1,7 @@
 //! Ping, version, info, events, disk usage, and what is answered for Docker features that do not exist here.
 
+use crate::api::call::{Call, Context, Handled, ok};
 use crate::api::filters;
-use crate::api::routes::{Call, Context, Handled};
 use crate::base::time::Time;
 use crate::base::{Error, Result};
 use crate::engine::Reply;
@@ -10,11 +10,6 @@ use crate::engine::jobs::{Purpose, UsageFor};
 use crate::wire::http::API_VERSION;
 use crate::wire::worker::Job as Task;
 use serde_json::{Value, json};
-
-/// A JSON answer.
-pub fn ok(value: &Value) -> Handled {
-    Ok(Some(Reply::Json(200, value.to_string().into_bytes())))
-}
 
 /// `GET /_ping`.
 pub fn ping(context: &mut Context<'_>, call: Call) -> Handled {

@@ -1,8 +1,7 @@
 //! Volumes.
 
+use crate::api::call::{Call, Context, Handled, ok};
 use crate::api::filters;
-use crate::api::routes::{Call, Context, Handled};
-use crate::api::system::ok;
 use crate::base::Error;
 use crate::engine::volumes::Volume;
 use crate::engine::{Engine, Reply};

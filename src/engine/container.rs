@@ -98,6 +98,18 @@ pub struct State {
     pub restarts: u32,
 }
 
+/// `state.json` in the exec root.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunState {
+    /// How it is.
+    pub state: State,
+    /// Its networks.
+    pub endpoints: BTreeMap<String, Endpoint>,
+    /// Its cgroup.
+    pub cgroup: String,
+}
+
 /// What ends a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]

@@ -188,9 +188,9 @@ impl Engine {
 
     fn job_says(&mut self, number: u32, report: Report) {
         match report {
-            Report::Progress(progress) => self.send_to_listeners(number, super::pull::progress_line(&progress)),
+            Report::Progress(progress) => self.send_to_listeners(number, super::progress::progress_line(&progress)),
             Report::Stream(text) => {
-                self.send_to_listeners(number, super::pull::json_line(&serde_json::json!({"stream": text})));
+                self.send_to_listeners(number, super::progress::json_line(&serde_json::json!({"stream": text})));
             }
             Report::Plan { layers, .. } => {
                 let layers = layers.iter().filter_map(|l| Digest::parse(l).ok()).collect();
@@ -213,7 +213,7 @@ impl Engine {
                 }
             }
             Report::Verified { layer, damage } => {
-                self.send_to_listeners(number, super::pull::json_line(&serde_json::json!({"id": layer, "damage": damage})));
+                self.send_to_listeners(number, super::progress::json_line(&serde_json::json!({"id": layer, "damage": damage})));
             }
             Report::Done => self.job_done(number),
             Report::Failed { kind, message } => self.job_failed(number, &Error::new(kind, message)),

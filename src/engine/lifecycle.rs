@@ -519,7 +519,11 @@ impl Engine {
     /// `state.json` in the exec root: what the next daemon must know of a run.
     pub fn save_run_state(&mut self, id: &str) {
         let Some(c) = self.containers.get(id) else { return };
-        let saved = super::restore::RunState { state: c.state.clone(), endpoints: c.endpoints.clone(), cgroup: c.cgroup.clone() };
+        let saved = crate::engine::container::RunState {
+            state: c.state.clone(),
+            endpoints: c.endpoints.clone(),
+            cgroup: c.cgroup.clone(),
+        };
         let dir = self.run_dir(id);
         let write = || -> std::io::Result<()> {
             std::fs::create_dir_all(&dir)?;

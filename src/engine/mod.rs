@@ -16,6 +16,7 @@ pub mod limits;
 pub mod mounts;
 pub mod names;
 pub mod networks;
+pub mod progress;
 pub mod pull;
 pub mod remove;
 pub mod restore;

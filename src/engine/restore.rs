@@ -3,31 +3,16 @@
 use crate::base::time::Time;
 use crate::base::{Context, Result, id};
 use crate::engine::Engine;
-use crate::engine::container::{Container, Definition, State, Status};
+use crate::engine::container::{Container, Definition, RunState, State, Status};
 use crate::engine::images::Image;
 use crate::engine::lifecycle::Cause;
 use crate::engine::shims::Owner;
 use crate::engine::volumes::Volume;
 use crate::image::Digest;
 use crate::store;
-use crate::wire::container::Endpoint;
 use crate::wire::shim::{self, Record};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-/// `state.json` in the exec root.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct RunState {
-    /// How it is.
-    pub state: State,
-    /// Its networks.
-    pub endpoints: BTreeMap<String, Endpoint>,
-    /// Its cgroup.
-    pub cgroup: String,
-}
 
 /// A container whose daemon did not see its end: Docker's code for it.
 const LOST: i32 = 255 << 8;
