@@ -191,6 +191,8 @@ pub struct Client {
     pub watch: Option<BorrowedFd<'static>>,
     kept: Vec<(Url, Stream)>,
     tls: Vec<(String, Arc<rustls::ClientConfig>)>,
+    /// The certificates' folder of the registry.
+    certs: Option<std::path::PathBuf>,
     agent: String,
 }
 
@@ -198,7 +200,7 @@ impl Client {
     /// A client with these settings; `watch` is readable when the job is to stop.
     pub fn new(settings: Registries, watch: Option<BorrowedFd<'static>>) -> Client {
         let agent = format!("prtiql/{} (linux)", env!("CARGO_PKG_VERSION"));
-        Client { settings, watch, kept: Vec::new(), tls: Vec::new(), agent }
+        Client { settings, watch, kept: Vec::new(), tls: Vec::new(), certs: None, agent }
     }
 
     /// Sends a request, follows redirects, and gives the answer, whatever its status.
@@ -262,7 +264,10 @@ impl Client {
         if let Some((_, config)) = self.tls.iter().find(|(a, _)| *a == authority) {
             return Ok(config.clone());
         }
-        let config = crate::registry::trust::client_config(url, &self.settings)?;
+        if let Some(folder) = crate::registry::trust::certs_folder(url, &self.settings) {
+            self.certs = Some(folder);
+        }
+        let config = crate::registry::trust::client_config(url, &self.settings, self.certs.as_deref())?;
         self.tls.push((authority, config.clone()));
         Ok(config)
     }

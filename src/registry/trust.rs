@@ -53,8 +53,9 @@ pub fn in_network(ip: IpAddr, network: &str) -> bool {
     }
 }
 
-/// TLS settings for a server.
-pub fn client_config(url: &Url, settings: &Registries) -> Result<Arc<rustls::ClientConfig>> {
+/// TLS settings for a server. `registry` is the folder of the registry that sends us there (its token server, its storage): as in
+/// Docker, the authorities that vouch for a registry vouch for these too; its client certificate stays with it.
+pub fn client_config(url: &Url, settings: &Registries, registry: Option<&Path>) -> Result<Arc<rustls::ClientConfig>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -64,7 +65,7 @@ pub fn client_config(url: &Url, settings: &Registries) -> Result<Arc<rustls::Cli
     let builder = if is_insecure(&url.authority(), settings) || is_insecure(&authority, settings) {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider)))
     } else {
-        builder.with_root_certificates(roots(folder.as_deref())?)
+        builder.with_root_certificates(roots(folder.as_deref().or(registry))?)
     };
     let mut config = match folder.as_deref().map(client_certificate).transpose()?.flatten() {
         Some((chain, key)) => {
@@ -78,7 +79,8 @@ pub fn client_config(url: &Url, settings: &Registries) -> Result<Arc<rustls::Cli
     Ok(Arc::new(config))
 }
 
-fn certs_folder(url: &Url, settings: &Registries) -> Option<PathBuf> {
+/// `certs.d/<host:port>` or `certs.d/<host>`, if it is there.
+pub fn certs_folder(url: &Url, settings: &Registries) -> Option<PathBuf> {
     if settings.certs_dir.is_empty() {
         return None;
     }
