@@ -33,8 +33,8 @@ TIME64 = ["clock_gettime64", "clock_settime64", "clock_adjtime64", "clock_getres
 ARM_PRIVATE = {"breakpoint": 0xF0001, "cacheflush": 0xF0002, "usr26": 0xF0003, "usr32": 0xF0004, "set_tls": 0xF0005}
 MORE = {"x86": {"arch_prctl": 384, "io_pgetevents": 385, "semget": 393, "semctl": 394, "shmget": 395, "shmctl": 396, "shmat": 397,
                 "shmdt": 398, "msgget": 399, "msgsnd": 400, "msgrcv": 401, "msgctl": 402},
-        "arm": {"statx": 397, "rseq": 398, "io_pgetevents": 399, "migrate_pages": 400, "kexec_file_load": 401},
-        "riscv64": {"riscv_hwprobe": 258, "riscv_flush_icache": 259}}
+        "arm": {"statx": 397, "rseq": 398, "io_pgetevents": 399, "migrate_pages": 400, "kexec_file_load": 401, "sync_file_range2": 341},
+        "riscv64": {"riscv_hwprobe": 258, "riscv_flush_icache": 259, "kexec_file_load": 294}}
 NOT_ON = {"memfd_secret": {"arm"}, "map_shadow_stack": {"arm", "x86", "riscv64", "aarch64"}}
 CAPS = ("CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST NET_ADMIN "
         "NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME "

@@ -1,6 +1,6 @@
 //! The daemon's settings: daemon.json with dockerd's keys, and dockerd's flags over it.
 
-use crate::base::{Context, Error, Result};
+use crate::base::{Context, Error, Result, size, time};
 use crate::wire::container::{Labels, Ulimit};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -29,7 +29,7 @@ pub struct Settings {
     pub group: String,
     /// Registries spoken to in plain http.
     pub insecure_registries: Vec<String>,
-    /// Tried before Docker Hub.
+    /// Tried before Docker Hub; `registry=URL` is tried before that registry.
     pub registry_mirrors: Vec<String>,
     /// Proxies for pulls.
     pub proxies: Proxies,
@@ -37,6 +37,14 @@ pub struct Settings {
     pub max_concurrent_downloads: u32,
     /// Attempts at a request that fails for a passing reason.
     pub max_download_attempts: u32,
+    /// Bytes a second that all downloads together may take, with k, m or g; empty or 0 has no limit.
+    pub download_rate_limit: String,
+    /// Seconds without a byte after which a connection is given up.
+    pub download_stall_timeout: u32,
+    /// Memory of a pull or load, page cache included; empty is by the number of downloads, 0 has no limit.
+    pub worker_memory: String,
+    /// Whether pulls take deltas: `auto`, `never` or `require`.
+    pub delta: String,
     /// Address and prefix of the default bridge.
     pub bip: String,
     /// Part of the bridge's subnet to take addresses from.
@@ -93,6 +101,52 @@ pub struct Settings {
     pub userland_proxy: bool,
     /// Accepted as dockerd's; this engine needs no containerd.
     pub containerd: String,
+    /// Kept free on the data root's file system: bytes, or `N%`. Empty is 2 %, at most 64 MB.
+    pub storage_reserve: String,
+    /// Bytes that all layers together may have; empty is no limit.
+    pub storage_quota: String,
+    /// Removal of unused images.
+    pub gc: Gc,
+    /// Folders with images that are used in place and never written.
+    pub image_stores: Vec<String>,
+}
+
+/// `gc` of daemon.json: removal of unused images.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct Gc {
+    /// Off unless asked for.
+    pub enabled: bool,
+    /// Images that no container has used for so long are removed, once a day.
+    pub unused_for: String,
+    /// So many bytes should be free; for that the longest unused images go before their time.
+    pub keep_free: String,
+}
+
+impl Default for Gc {
+    fn default() -> Gc {
+        Gc { enabled: false, unused_for: "720h".into(), keep_free: String::new() }
+    }
+}
+
+impl Gc {
+    fn check(&self) -> Result<()> {
+        time::parse_duration(&self.unused_for).map_err(|e| e.context("gc.unused-for"))?;
+        if !self.keep_free.is_empty() {
+            size::parse(&self.keep_free).map_err(|e| e.context("gc.keep-free"))?;
+        }
+        Ok(())
+    }
+
+    /// `unused_for` in milliseconds.
+    pub fn unused_ms(&self) -> u64 {
+        time::parse_duration(&self.unused_for).ok().and_then(|ns| u64::try_from(ns / 1_000_000).ok()).unwrap_or(u64::MAX)
+    }
+
+    /// `keep_free` in bytes.
+    pub fn keep_free_bytes(&self) -> u64 {
+        size::parse(&self.keep_free).unwrap_or(0)
+    }
 }
 
 /// `proxies` of daemon.json.
@@ -120,6 +174,10 @@ impl Default for Settings {
             proxies: Proxies::default(),
             max_concurrent_downloads: 3,
             max_download_attempts: 5,
+            download_rate_limit: String::new(),
+            download_stall_timeout: 30,
+            worker_memory: String::new(),
+            delta: String::new(),
             bip: "172.17.0.1/16".into(),
             fixed_cidr: String::new(),
             bridge: "prtiql0".into(),
@@ -148,6 +206,10 @@ impl Default for Settings {
             certs_dir: "/etc/prtiql/certs.d".into(),
             userland_proxy: false,
             containerd: String::new(),
+            storage_reserve: String::new(),
+            storage_quota: String::new(),
+            gc: Gc::default(),
+            image_stores: Vec::new(),
         }
     }
 }
@@ -176,6 +238,10 @@ const FLAGS: &[(&str, &str, &str, Takes)] = &[
     ("registry-mirror", "", "registry-mirrors", Takes::List),
     ("max-concurrent-downloads", "", "max-concurrent-downloads", Takes::Number),
     ("max-download-attempts", "", "max-download-attempts", Takes::Number),
+    ("download-rate-limit", "", "download-rate-limit", Takes::Text),
+    ("download-stall-timeout", "", "download-stall-timeout", Takes::Number),
+    ("worker-memory", "", "worker-memory", Takes::Text),
+    ("delta", "", "delta", Takes::Text),
     ("bip", "", "bip", Takes::Text),
     ("fixed-cidr", "", "fixed-cidr", Takes::Text),
     ("bridge", "b", "bridge", Takes::Text),
@@ -206,12 +272,18 @@ const FLAGS: &[(&str, &str, &str, Takes)] = &[
     ("http-proxy", "", "proxies.http-proxy", Takes::Text),
     ("https-proxy", "", "proxies.https-proxy", Takes::Text),
     ("no-proxy", "", "proxies.no-proxy", Takes::Text),
+    ("storage-reserve", "", "storage-reserve", Takes::Text),
+    ("storage-quota", "", "storage-quota", Takes::Text),
+    ("image-store", "", "image-stores", Takes::List),
+    ("gc", "", "gc.enabled", Takes::Flag),
+    ("gc-unused-for", "", "gc.unused-for", Takes::Text),
+    ("gc-keep-free", "", "gc.keep-free", Takes::Text),
 ];
 
 /// The flags as help text, one a line.
 pub fn help() -> String {
     let mut out = String::from("Usage: prtiql daemon [OPTIONS]\n\nThe engine: serves the Docker Engine API.\n\nOptions:\n");
-    out.push_str("      --config-file string\n");
+    out.push_str("      --config-file string\n      --validate\n");
     for (long, short, _, takes) in FLAGS {
         let short = if short.is_empty() { "    ".to_string() } else { format!("-{short}, ") };
         let value = match takes {
@@ -255,7 +327,7 @@ fn from_map(map: Map<String, Value>) -> Result<Settings> {
     let unknown: Vec<&str> = map
         .keys()
         .map(String::as_str)
-        .filter(|k| *k != "proxies" && *k != "default-ulimits" && !FLAGS.iter().any(|f| f.2 == *k))
+        .filter(|k| !matches!(*k, "proxies" | "default-ulimits" | "gc") && !FLAGS.iter().any(|f| f.2 == *k))
         .collect();
     if !unknown.is_empty() {
         return Err(Error::invalid(format!(
@@ -266,9 +338,22 @@ fn from_map(map: Map<String, Value>) -> Result<Settings> {
     // By way of text: one reader of JSON in the binary instead of two.
     let text = serde_json::to_vec(&Value::Object(map))?;
     let settings: Settings = serde_json::from_slice(&text).context(|| "configuration")?;
+    settings.gc.check()?;
     match settings.storage_driver.as_str() {
         "" | "overlay2" | "overlay" => {}
         other => return Err(Error::invalid(format!("storage driver '{other}' is not part of this engine: use overlay2"))),
+    }
+    for (key, value) in [("download-rate-limit", &settings.download_rate_limit), ("worker-memory", &settings.worker_memory)] {
+        if !value.is_empty() {
+            crate::base::size::parse(value).context(|| key)?;
+        }
+    }
+    crate::wire::worker::DeltaMode::parse(&settings.delta)?;
+    for mirror in &settings.registry_mirrors {
+        let url = mirror.split_once('=').filter(|(registry, _)| !registry.contains('/')).map_or(mirror.as_str(), |(_, url)| url);
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            return Err(Error::invalid(format!("invalid mirror: {mirror:?} is no URL with http:// or https://")));
+        }
     }
     if !matches!(settings.log_driver.as_str(), "json-file" | "local" | "none") {
         return Err(Error::invalid(format!("logger: no log driver named '{}' is registered", settings.log_driver)));
@@ -381,7 +466,19 @@ mod tests {
         .unwrap();
         assert_eq!((s.hosts.len(), s.data_root.as_str(), s.debug, s.iptables, s.mtu), (2, "/d", true, false, 1400));
         assert_eq!((s.log_opts["max-size"].as_str(), s.proxies.http_proxy.as_str()), ("1m", "http://p"));
-        for bad in ["--nosuch", "-H", "extra", "--mtu x", "--storage-driver vfs", "--log-driver splunk"] {
+        let s = flags("--download-rate-limit 512k --registry-mirror https://a --registry-mirror ghcr.io=http://b").unwrap();
+        assert_eq!((s.download_rate_limit.as_str(), s.registry_mirrors.len(), s.download_stall_timeout), ("512k", 2, 30));
+        for bad in [
+            "--nosuch",
+            "-H",
+            "extra",
+            "--mtu x",
+            "--download-rate-limit fast",
+            "--registry-mirror host",
+            "--registry-mirror ghcr.io=host",
+            "--storage-driver vfs",
+            "--log-driver splunk",
+        ] {
             assert!(flags(bad).is_err(), "{bad}");
         }
     }
@@ -390,5 +487,11 @@ mod tests {
     fn unknown_keys_are_named() {
         let map = serde_json::from_str(r#"{"no-such":1,"bip":"10.0.0.1/24"}"#).unwrap();
         assert!(from_map(map).unwrap_err().to_string().contains("no-such"));
+        for (bad, name) in [(r#"{"gc":{"sometimes":1}}"#, "sometimes"), (r#"{"gc":{"unused-for":"long"}}"#, "gc.unused-for")] {
+            let e = from_map(serde_json::from_str(bad).unwrap()).unwrap_err().to_string();
+            assert!(e.contains(name), "{e}");
+        }
+        let gc = from_map(serde_json::from_str(r#"{"gc":{"enabled":true,"keep-free":"1m"}}"#).unwrap()).unwrap().gc;
+        assert_eq!((gc.unused_ms(), gc.keep_free_bytes()), (720 * 3600 * 1000, 1 << 20));
     }
 }

@@ -8,7 +8,9 @@ pub mod api; // 6: the Docker Engine API
 pub mod engine; // 5: the daemon's state
 pub mod shim; // 4: parent of one container
 pub mod worker; // 4: jobs in processes of their own
+pub mod check; // 3: what kernel and machine can
 pub mod reactor; // 3: the event loop
+pub mod delta; // 3: binary differences of layers
 pub mod registry; // 3: registry client
 pub mod layer; // 2: tar streams to files and back
 pub mod logs; // 2: container logs

@@ -9,13 +9,12 @@ use prtiql::{cli, shim, worker};
 
 /// Runs the process that the arguments name and returns its exit status.
 fn run(args: entry::Args) -> i32 {
+    let first = || String::from_utf8_lossy(args.list().get(1).copied().unwrap_or_default()).into_owned();
     match args.name() {
         b"prtiql-shim" => return shim::main(&args.list()),
         b"prtiql-start" => return shim::start_main(),
-        b"prtiql-worker" => return worker::main(),
-        b"prtiql-committer" => {
-            return worker::committer::main(&String::from_utf8_lossy(args.list().get(1).copied().unwrap_or_default()));
-        }
+        b"prtiql-worker" => return worker::main(&first()),
+        b"prtiql-committer" => return worker::committer::main(&first()),
         b"docker-init" => return shim::init::main(&args.to_strings()),
         _ => {}
     }

@@ -1,47 +1,13 @@
 //! Layers in and out: tars of every make are extracted, compared with what GNU tar extracts, and rebuilt bit for bit; hostile
 //! ones escape nowhere. Needs root, as the engine does, and GNU tar, bsdtar and Python.
 
+mod harness;
+
+use harness::{Temp, sh};
 use prtiql::base::Result;
 use prtiql::layer::{Applied, Apply, Skeleton};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
-
-/// A folder that goes away with the value.
-struct Temp(PathBuf);
-
-impl Temp {
-    fn new() -> Temp {
-        let name = format!("prtiql-layers-{}", &prtiql::base::id::random()[..12]);
-        // In memory where it takes every attribute: each layer syncs its file system, which on a busy disk is slow.
-        let memory = Path::new("/dev/shm").join(&name);
-        let takes = |key| rustix::fs::setxattr(&memory, key, b"y", rustix::fs::XattrFlags::empty()).is_ok();
-        if std::fs::create_dir(&memory).is_ok() && takes("user.x") && takes("trusted.x") {
-            let _ = rustix::fs::removexattr(&memory, "user.x");
-            let _ = rustix::fs::removexattr(&memory, "trusted.x");
-            return Temp(memory);
-        }
-        let _ = std::fs::remove_dir(&memory);
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Temp(path)
-    }
-    fn join(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Temp {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn sh(script: &str, dir: &Path) -> String {
-    let out = Command::new("bash").args(["-euo", "pipefail", "-c", script]).current_dir(dir).output().unwrap();
-    assert!(out.status.success(), "{script}\n{}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8_lossy(&out.stdout).into_owned()
-}
 
 fn apply(data: &[u8], staged: &Path, step: usize) -> Result<Applied> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(prtiql::layer::MASKED));
@@ -50,12 +16,12 @@ fn apply(data: &[u8], staged: &Path, step: usize) -> Result<Applied> {
     for chunk in data.chunks(step) {
         apply.push(chunk)?;
     }
-    apply.finish()
+    apply.finish(|_| Ok(()))
 }
 
 /// The tar that the folder gives back; and the same bytes at odd offsets.
 fn rebuild(staged: &Path) -> Result<Vec<u8>> {
-    let skeleton = Skeleton::open(staged)?;
+    let skeleton = Skeleton::open(&staged.join("layer"))?;
     let mut out = Vec::new();
     let mut tar = skeleton.tar();
     let mut buf = vec![0; 70_000];
@@ -121,7 +87,7 @@ fn listing(dir: &Path, times: bool) -> String {
 
 #[test]
 fn tars_of_every_make_are_extracted_right_and_rebuilt_exactly() {
-    let temp = Temp::new();
+    let temp = Temp::in_memory();
     sh(TREE, &temp.0);
     sh(
         r#"
@@ -164,7 +130,7 @@ open('no-end.tar','wb').write(d.rstrip(b'\0') + bytes(-len(d.rstrip(b'\0')) % 51
         // GNU tar stumbles over bsdtar's idea of its own format; bsdtar does not set the root's time.
         let tool = if name.starts_with("bsd") { "bsdtar" } else { "tar --xattrs --xattrs-include='*'" };
         sh(&format!("{tool} -C {to} --numeric-owner -xpf {} 2>/dev/null || true", tar.display()), &temp.0);
-        let (ours, theirs) = (listing(&staged.join("fs"), true), listing(&theirs, true));
+        let (ours, theirs) = (listing(&staged.join("layer/fs"), true), listing(&theirs, true));
         if let Some((a, b)) = ours.lines().zip(theirs.lines()).find(|(a, b)| a != b && !(a.starts_with('|') && tool == "bsdtar"))
         {
             panic!("{name}: ours and tar's differ:\n{a}\n{b}");
@@ -233,7 +199,7 @@ fn read(path: PathBuf) -> String {
 
 #[test]
 fn usrmerge_links_are_followed_inside_the_root() {
-    let temp = Temp::new();
+    let temp = Temp::in_memory();
     for (nth, target) in ["usr/bin", "/usr/bin", "../../usr/bin", "./usr/../usr/bin"].iter().enumerate() {
         let staged = temp.join(&nth.to_string());
         let tar = Maker::default()
@@ -244,23 +210,23 @@ fn usrmerge_links_are_followed_inside_the_root() {
             .file("usr/bin/ls", "l")
             .end();
         assert_round_trip(&tar, &staged, target);
-        assert_eq!(read(staged.join("fs/usr/bin/cat")), "meow", "{target}");
-        assert!(staged.join("fs/bin").symlink_metadata().unwrap().is_symlink(), "{target}");
+        assert_eq!(read(staged.join("layer/fs/usr/bin/cat")), "meow", "{target}");
+        assert!(staged.join("layer/fs/bin").symlink_metadata().unwrap().is_symlink(), "{target}");
     }
     // The link points at nothing yet: the folder is made where it points, not in its place.
     let tar = Maker::default().symlink("bin", "usr/bin").file("bin/cat", "meow").end();
     assert_round_trip(&tar, &temp.join("dangling"), "dangling");
-    assert_eq!(read(temp.join("dangling/fs/usr/bin/cat")), "meow");
+    assert_eq!(read(temp.join("dangling/layer/fs/usr/bin/cat")), "meow");
     // An absolute link that names a folder of the host means the layer's own.
     let tar = Maker::default().symlink("t", "/tmp").file("t/prtiql-was-here", "no").end();
     assert_round_trip(&tar, &temp.join("absolute"), "absolute");
-    assert_eq!(read(temp.join("absolute/fs/tmp/prtiql-was-here")), "no");
+    assert_eq!(read(temp.join("absolute/layer/fs/tmp/prtiql-was-here")), "no");
     assert!(!Path::new("/tmp/prtiql-was-here").exists());
 }
 
 #[test]
 fn nothing_escapes() {
-    let temp = Temp::new();
+    let temp = Temp::in_memory();
     let canary = temp.join("canary");
     std::fs::create_dir(&canary).unwrap();
     std::fs::write(canary.join("file"), "safe").unwrap();
@@ -303,8 +269,8 @@ fn nothing_escapes() {
     for (what, tar, made) in contained {
         let staged = temp.join(&what.replace(' ', "-"));
         assert_round_trip(&tar.end(), &staged, what);
-        let found = sh(&format!("find . -path './*{made}' | head -1"), &staged.join("fs"));
-        assert!(!found.is_empty(), "{what}: {}", sh("find .", &staged.join("fs")));
+        let found = sh(&format!("find . -path './*{made}' | head -1"), &staged.join("layer/fs"));
+        assert!(!found.is_empty(), "{what}: {}", sh("find .", &staged.join("layer/fs")));
     }
     let whiteout = m().symlink("s", &to).file("s/.wh.file", "").file("s/.wh..wh..opq", "").end();
     assert_round_trip(&whiteout, &temp.join("wh"), "whiteout through link");
@@ -315,7 +281,7 @@ fn nothing_escapes() {
 
 #[test]
 fn whiteouts_become_overlayfs_own() {
-    let temp = Temp::new();
+    let temp = Temp::in_memory();
     let tar = Maker::default()
         .dir("d/")
         .file("d/.wh.gone", "")
@@ -329,7 +295,7 @@ fn whiteouts_become_overlayfs_own() {
         .end();
     let staged = temp.join("l");
     assert_round_trip(&tar, &staged, "whiteouts");
-    let fs = staged.join("fs");
+    let fs = staged.join("layer/fs");
     let gone = fs.join("d/gone").symlink_metadata().unwrap();
     assert!(gone.file_type().is_char_device() && gone.rdev() == 0);
     assert_eq!(read(fs.join("d/kept")), "x");
@@ -340,7 +306,7 @@ fn whiteouts_become_overlayfs_own() {
 
 #[test]
 fn replaced_entries_are_rebuilt_too() {
-    let temp = Temp::new();
+    let temp = Temp::in_memory();
     let m = Maker::default;
     let cases = [
         ("file twice", m().file("a", "first").file("a", "second").file("a", "third")),
@@ -367,9 +333,9 @@ fn replaced_entries_are_rebuilt_too() {
     for (what, tar) in cases {
         assert_round_trip(&tar.end(), &temp.join(&what.replace(' ', "-")), what);
     }
-    let last = read(temp.join("file-twice/fs/a"));
+    let last = read(temp.join("file-twice/layer/fs/a"));
     assert_eq!(last, "third");
-    assert_eq!(read(temp.join("hardlinked/fs/b")), "second");
+    assert_eq!(read(temp.join("hardlinked/layer/fs/b")), "second");
     // Many, so that the table is searched.
     let mut many = m();
     for i in 0..3000 {
@@ -380,7 +346,7 @@ fn replaced_entries_are_rebuilt_too() {
 
 #[test]
 fn overlayfs_private_attributes_are_not_taken_from_images() {
-    let temp = Temp::new();
+    let temp = Temp::in_memory();
     let tar = Maker::default()
         .pax(&[
             ("SCHILY.xattr.trusted.overlay.redirect", b"/other"),
@@ -391,17 +357,17 @@ fn overlayfs_private_attributes_are_not_taken_from_images() {
         .end();
     let staged = temp.join("l");
     assert_round_trip(&tar, &staged, "xattrs");
-    let found = sh("getfattr -dm - -e hex d | grep = | sort", &staged.join("fs"));
+    let found = sh("getfattr -dm - -e hex d | grep = | sort", &staged.join("layer/fs"));
     assert_eq!(found, "user.x=0x000a3d31\n");
-    assert_eq!(staged.join("fs/d").metadata().unwrap().mtime(), 4_102_444_800);
+    assert_eq!(staged.join("layer/fs/d").metadata().unwrap().mtime(), 4_102_444_800);
 }
 
 #[test]
 fn big_numbers_and_modes() {
-    let temp = Temp::new();
+    let temp = Temp::in_memory();
     let tar = Maker::default().pax(&[("size", b"5"), ("uid", b"4294967294")]).entry(b'0', "f", "", b"12345").end();
     assert_round_trip(&tar, &temp.join("l"), "pax numbers");
-    let meta = temp.join("l/fs/f").metadata().unwrap();
+    let meta = temp.join("l/layer/fs/f").metadata().unwrap();
     assert_eq!((meta.uid(), meta.len(), meta.permissions().mode() & 0o7777), (4_294_967_294, 5, 0o644));
     // 10 GiB said, 5 bytes there.
     let mut tar = Maker::default();
@@ -452,7 +418,7 @@ fn random_tar(random: &mut Random) -> Vec<u8> {
 
 #[test]
 fn random_collisions_either_fail_clearly_or_rebuild() {
-    let temp = Temp::new();
+    let temp = Temp::in_memory();
     let mut random = Random(42);
     let mut good = 0;
     for i in 0..250 {
@@ -484,7 +450,7 @@ fn random_collisions_either_fail_clearly_or_rebuild() {
 
 #[test]
 fn damaged_tars_and_skeletons_are_errors_not_panics() {
-    let temp = Temp::new();
+    let temp = Temp::in_memory();
     sh(TREE, &temp.0);
     sh("rm -f t/d/size3000000; tar -C t --format=posix --xattrs --xattrs-include='*' -Scf x.tar .", &temp.0);
     let tar = std::fs::read(temp.join("x.tar")).unwrap();
@@ -510,7 +476,7 @@ fn damaged_tars_and_skeletons_are_errors_not_panics() {
     }
     let staged = temp.join("good");
     apply(&tar, &staged, 10_000).unwrap();
-    let skeleton = std::fs::read(staged.join("skeleton")).unwrap();
+    let skeleton = std::fs::read(staged.join("layer/skeleton")).unwrap();
     for _ in 0..1500 {
         let mut bad = skeleton.clone();
         for _ in 0..1 + random.next(3) {
@@ -520,8 +486,8 @@ fn damaged_tars_and_skeletons_are_errors_not_panics() {
         if random.next(5) == 0 {
             bad.truncate(random.next(bad.len() as u64) as usize);
         }
-        std::fs::write(staged.join("skeleton"), &bad).unwrap();
-        let Ok(open) = Skeleton::open(&staged) else { continue };
+        std::fs::write(staged.join("layer/skeleton"), &bad).unwrap();
+        let Ok(open) = Skeleton::open(&staged.join("layer")) else { continue };
         let mut reader = open.tar();
         let mut buf = vec![0; 50_000];
         let mut total = 0u64;

@@ -8,9 +8,10 @@ use harness::registry::{OCI_CONFIG, OCI_GZIP, OCI_MANIFEST};
 use harness::worker::{Engine, Outcome};
 use prtiql::image::{Digest, Reference};
 use prtiql::store;
-use prtiql::wire::worker::Job;
+use prtiql::wire::worker::{Job, Place};
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
+use std::process::Stdio;
 
 enum Part<'a> {
     File(&'a str, &'a [u8]),
@@ -41,15 +42,19 @@ fn load(engine: &Engine, data: &[u8]) -> Outcome {
     load_as(engine, data.to_vec(), Vec::new(), None, false)
 }
 
-/// Through a pipe, so that nothing can be read twice.
 fn load_as(engine: &Engine, data: Vec<u8>, prefix: Vec<u8>, length: Option<u64>, chunked: bool) -> Outcome {
+    load_in(engine, Place::default(), data, prefix, length, chunked)
+}
+
+/// Through a pipe, so that nothing can be read twice.
+fn load_in(engine: &Engine, limits: Place, data: Vec<u8>, prefix: Vec<u8>, length: Option<u64>, chunked: bool) -> Outcome {
     let (reader, writer) = std::io::pipe().unwrap();
     let feeder = std::thread::spawn(move || {
         let mut writer = writer;
         let _ = writer.write_all(&data);
     });
     let fd = OwnedFd::from(reader);
-    let outcome = engine.run(Job::Load { prefix, length, chunked }, &[fd.as_fd()]);
+    let outcome = engine.run_as(limits, Job::Load { prefix, length, chunked }, &[fd.as_fd()]);
     drop(fd);
     feeder.join().unwrap();
     outcome
@@ -74,7 +79,7 @@ fn assert_image(engine: &Engine, reference: &str, layers: &[Vec<u8>]) {
     let want: Vec<Digest> = layers.iter().map(|l| Digest::of(l)).collect();
     assert_eq!(image.layers, want);
     engine.verify();
-    assert!(std::fs::read_dir(engine.root.path().join("staging")).unwrap().next().is_none());
+    assert_eq!(engine.staged(), [""; 0]);
 }
 
 #[test]
@@ -250,7 +255,7 @@ fn bad_archives_are_refused_clearly() {
         let e = load(&engine, &data).error;
         assert!(e.contains(what), "{nth}: wanted {what:?}: {e}");
         let left: Vec<_> = std::fs::read_dir(engine.root.path().join("images/sha256")).unwrap().collect();
-        assert!(left.is_empty() && std::fs::read_dir(engine.root.path().join("staging")).unwrap().next().is_none());
+        assert!(left.is_empty() && engine.staged().is_empty());
     }
     let (_temp, engine) = new_engine();
     let e = load_as(&engine, whole[..3000].to_vec(), Vec::new(), Some(whole.len() as u64), false).error;
@@ -264,4 +269,41 @@ fn bad_archives_are_refused_clearly() {
         Part::File("manifest.json", manifest.as_bytes()),
     ]);
     load(&engine, &spare).ok();
+}
+
+/// A zstd window of 8 MiB does not fit in a limit of 3 MB: one that the engine has chosen is raised, a user's is not.
+#[test]
+fn a_large_window_raises_the_limit_of_memory() {
+    let packer =
+        std::process::Command::new("zstd").args(["-q", "--long=23"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let (Ok(mut packer), true) = (packer, has_memory_controller()) else {
+        return println!("skip: needs zstd and a memory controller");
+    };
+    let l = layer(&[("noise", &noise(20 << 20))]);
+    let (mut to, content) = (packer.stdin.take().unwrap(), l.clone());
+    let feeder = std::thread::spawn(move || to.write_all(&content).unwrap());
+    let packed = packer.wait_with_output().unwrap().stdout;
+    feeder.join().unwrap();
+    let config = config("amd64", "", std::slice::from_ref(&l));
+    let manifest = br#"[{"Config":"c.json","RepoTags":["x:1"],"Layers":["layer.tar"]}]"#;
+    let data = archive(&[
+        Part::File("manifest.json", manifest),
+        Part::File("c.json", config.as_bytes()),
+        Part::File("layer.tar", &packed),
+    ]);
+    for fixed in [true, false] {
+        let (_temp, engine) = new_engine();
+        let limits = Place { memory: 3 << 20, fixed, processes: 1, ..Place::default() };
+        let outcome = load_in(&engine, limits, data.clone(), Vec::new(), None, false);
+        assert_eq!(outcome.error.is_empty(), !fixed, "{}", outcome.error);
+        if !fixed {
+            assert_image(&engine, "x:1", std::slice::from_ref(&l));
+        }
+        prtiql::worker::memory::clear();
+    }
+}
+
+fn has_memory_controller() -> bool {
+    let v2 = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    std::path::Path::new("/sys/fs/cgroup/memory").exists() || v2.split_whitespace().any(|c| c == "memory")
 }

@@ -137,7 +137,13 @@ fn tars_and_compressed_streams() {
                 out += d.len();
                 if out > 1 << 24 { Err(prtiql::base::Error::internal("enough")) } else { Ok(()) }
             };
-            let _ = bad.chunks(100).try_for_each(|c| decoder.push(c, &mut sink)).and_then(|()| decoder.finish(&mut sink));
+            let pushed = bad.chunks(100).try_for_each(|mut c| {
+                while !c.is_empty() {
+                    decoder.push(&mut c, true, &mut sink)?;
+                }
+                Ok(())
+            });
+            let _ = pushed.and_then(|()| decoder.finish(&mut sink));
         }
     }
 }

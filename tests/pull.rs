@@ -2,25 +2,15 @@
 
 mod harness;
 
-use harness::Temp;
-use harness::image::{config, descriptor, gzip, layer, noise};
+use harness::image::{config, descriptor, gzip, layer, noise, two_layers};
 use harness::registry::{Fault, OCI_CONFIG, OCI_GZIP, OCI_INDEX, OCI_MANIFEST, Registry};
 use harness::worker::Engine;
+use harness::{Temp, set_up};
 use prtiql::image::{Digest, Reference};
 use prtiql::store;
 use prtiql::wire::worker::{Auth, Job, Registries};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
-fn set_up() -> (Temp, Engine, Registry) {
-    let temp = Temp::new();
-    let engine = Engine::new(&temp.0);
-    (temp, engine, Registry::start())
-}
-
-fn two_layers() -> Vec<Vec<u8>> {
-    vec![layer(&[("etc/a", b"first"), ("big", &noise(900_000))]), layer(&[("etc/b", b"second")])]
-}
 
 #[test]
 fn an_image_comes_whole_and_only_once() {
@@ -61,7 +51,7 @@ fn an_image_comes_whole_and_only_once() {
     let again = engine.pull(&name).ok();
     assert!(again.has("Already exists") && again.has("Status: Image is up to date for"));
     assert_eq!(registry.count(&format!("blobs/{}", blobs[0])), 1);
-    assert!(std::fs::read_dir(engine.root.path().join("staging")).unwrap().next().is_none());
+    assert_eq!(engine.staged(), [""; 0]);
     let by_digest = engine.pull(&format!("{}/me/app@{manifest}", registry.host())).ok();
     assert!(by_digest.has(&format!("{manifest} Pulling from me/app")));
 }
@@ -137,11 +127,11 @@ fn liars_are_found_out_and_leave_nothing() {
         e
     };
     let first = blobs[0].to_string();
-    registry.fault(&first, Fault::Corrupt(400_000), 1);
+    registry.fault(&first, Fault::Corrupt(400_000), 2);
     let e = fails("invalid");
     assert!(e.contains(&first), "{e}");
     // The gzip header's time is part of the blob but not of its content.
-    registry.fault(&first, Fault::Corrupt(5), 1);
+    registry.fault(&first, Fault::Corrupt(5), 2);
     fails(&format!("filesystem layer verification failed for digest {first}"));
     registry.fault(&first, Fault::Longer, 1);
     fails("where the manifest says");

@@ -51,6 +51,13 @@ impl Call {
 /// `None`: the answer comes later, or the connection was handed over.
 pub type Handled = Result<Option<Reply>>;
 
+/// A header that is base64 (URL alphabet, padding optional) of a JSON object.
+pub fn decoded<T: serde::de::DeserializeOwned>(name: &str, text: &str) -> Result<T> {
+    let bad = || Error::invalid(format!("invalid {name} header: not base64 of a JSON object"));
+    let bytes = crate::base::base64::decode(text).ok_or_else(bad)?;
+    serde_json::from_slice(&bytes).map_err(|_| bad())
+}
+
 /// A JSON answer.
 pub fn ok(value: &Value) -> Handled {
     Ok(Some(Reply::Json(200, value.to_string().into_bytes())))

@@ -38,7 +38,9 @@ fn image_name(engine: &Engine, c: &Container) -> String {
 /// An entry of the list.
 pub fn summary(engine: &Engine, c: &Container) -> Value {
     let (path, args) = inspect::command(&c.def.config);
-    let command = std::iter::once(path).chain(args).collect::<Vec<_>>().join(" ");
+    // Docker quotes arguments with a blank in them, and does not escape.
+    let quoted = |word: String| if word.contains(' ') { format!("'{word}'") } else { word };
+    let command = std::iter::once(path).chain(args.into_iter().map(quoted)).collect::<Vec<_>>().join(" ");
     json!({
         "Id": c.id, "Names": [format!("/{}", c.def.name)], "Image": image_name(engine, c), "ImageID": c.def.image,
         "Command": command, "Created": c.def.created.seconds(), "Ports": inspect::ports_list(c), "Labels": c.def.config.labels,

@@ -1,4 +1,4 @@
-//! Images: list, inspect, history, tag, remove, prune, pull, load.
+//! Images: list, inspect, history, tag, remove, prune, pull, load, delta.
 
 use crate::api::call::{Call, Context, Handled, ok};
 use crate::api::filters::{self, Filters};
@@ -16,9 +16,13 @@ pub fn summary(engine: &Engine, image: &Image, shared: bool) -> Value {
     let users = engine.containers.all().filter(|c| c.image == image.id).count();
     let labels = image.parsed().config.map(|c| c.labels).filter(|l| !l.is_empty());
     let shared_size: i64 = match shared {
-        true => {
-            image.layers.iter().zip(&image.sizes).filter(|(l, _)| engine.images.layer_users(l) > 1).map(|(_, s)| *s as i64).sum()
-        }
+        true => image
+            .layers
+            .iter()
+            .zip(&image.sizes)
+            .filter(|(l, _)| engine.images.layer_users(l) > 1 || engine.root.store_of(l).is_some())
+            .map(|(_, s)| *s as i64)
+            .sum(),
         false => -1,
     };
     json!({
@@ -164,7 +168,7 @@ pub fn prune(context: &mut Context<'_>, call: Call) -> Handled {
         let labels = i.parsed().config.map(|c| c.labels).unwrap_or_default();
         until.is_none_or(|t| i.created < t) && filters::labels(&filters, &labels)
     };
-    let (deleted, freed) = context.engine.prune_images(all, &wanted);
+    let (deleted, freed) = context.engine.prune_images(all, &wanted)?;
     let deleted = if deleted.is_empty() { Value::Null } else { json!(deleted) };
     let body = json!({"ImagesDeleted": deleted, "SpaceReclaimed": freed}).to_string();
     context.engine.answer_durably(call.conn, Reply::Json(200, body.into_bytes()));
@@ -174,9 +178,7 @@ pub fn prune(context: &mut Context<'_>, call: Call) -> Handled {
 /// `X-Registry-Auth`: base64 (URL alphabet, padding optional) of JSON.
 fn auth(header: Option<&str>) -> Result<Option<Auth>> {
     let Some(text) = header.filter(|h| !h.is_empty()) else { return Ok(None) };
-    let bad = || Error::invalid("invalid X-Registry-Auth header: not base64 of a JSON object");
-    let bytes = crate::base::base64::decode(text).ok_or_else(bad)?;
-    let auth: Auth = serde_json::from_slice(&bytes).map_err(|_| bad())?;
+    let auth: Auth = super::call::decoded("X-Registry-Auth", text)?;
     let empty = auth.username.is_empty() && auth.identity_token.is_empty() && auth.registry_token.is_empty();
     Ok(if empty { None } else { Some(auth) })
 }
@@ -199,7 +201,7 @@ pub fn create(context: &mut Context<'_>, call: Call) -> Handled {
     };
     let all_tags = reference.tag().is_none() && reference.digest().is_none();
     let auth = auth(call.request.header("x-registry-auth"))?;
-    context.engine.pull(call.conn, &reference.to_string(), all_tags, param("platform"), auth)?;
+    context.engine.pull(call.conn, &reference.to_string(), all_tags, param("platform"), param("delta"), auth)?;
     Ok(None)
 }
 
@@ -210,6 +212,13 @@ pub fn load(context: &mut Context<'_>, call: Call) -> Handled {
     let Some(socket) = context.conns.fd(call.conn) else { return Ok(None) };
     let socket = socket.try_clone()?;
     context.engine.load(call.conn, &socket, prefix, call.request.body, quiet)?;
+    Ok(None)
+}
+
+/// `POST /images/delta`: balenaEngine's.
+pub fn delta(context: &mut Context<'_>, call: Call) -> Handled {
+    let param = |name: &str| call.request.param(name).unwrap_or_default();
+    context.engine.make_delta(call.conn, param("src"), param("dest"), param("t"))?;
     Ok(None)
 }
 

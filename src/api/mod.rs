@@ -11,11 +11,13 @@ pub mod listen;
 pub mod networks;
 pub mod routes;
 pub mod server;
+pub mod store;
 pub mod system;
 pub mod volumes;
 
 use crate::base::{Context, Result, logger};
 use crate::config;
+use crate::engine::networks::Networks;
 use crate::engine::{ConnId, Engine, kind, parts, token};
 use crate::reactor::{Event, Interest, now_ms};
 use crate::sys::signals;
@@ -24,22 +26,27 @@ use server::{Conns, FIRST};
 
 /// `prtiql daemon`: runs until a signal ends it; returns the exit status.
 pub fn daemon_main(args: Vec<String>) -> i32 {
-    if args.iter().any(|a| a == "--help" || a == "-h") {
-        print!("{}", config::help());
-        return 0;
-    }
     if args.iter().any(|a| a == "--version" || a == "-v") {
         println!("prtiql version {}", env!("CARGO_PKG_VERSION"));
         return 0;
     }
-    let settings = match config::load(&args) {
+    let (validate, args): (Vec<String>, Vec<String>) = args.into_iter().partition(|a| a == "--validate");
+    let checked = |settings| if validate.is_empty() { Ok(settings) } else { Networks::new(&settings).map(|_| settings) };
+    let settings = match config::load(&args).and_then(checked) {
         Ok(settings) => settings,
         Err(e) => {
             eprintln!("prtiql daemon: {e}");
             return 1;
         }
     };
+    if !validate.is_empty() {
+        println!("configuration OK");
+        return 0;
+    }
     logger::start(&settings.log_level, settings.debug);
+    for finding in crate::check::at_start() {
+        log::warn!("{finding}");
+    }
     if let Err(e) = crate::runtime::shield() {
         log::warn!("{e}"); // containers are then a little less protected from each other, not absent
     }
@@ -65,6 +72,7 @@ pub struct Daemon {
 
 impl Daemon {
     fn start(settings: config::Settings, args: Vec<String>) -> Result<Daemon> {
+        signals::defaults();
         signals::ignore_pipe();
         let containers = format!("{}/containers", settings.exec_root);
         std::fs::create_dir_all(&containers).context(|| format!("exec root {}", settings.exec_root))?;
@@ -98,6 +106,7 @@ impl Daemon {
             }
         }
         listen::notify("STOPPING=1");
+        self.engine.keep_wear_volatile();
         self.listeners.remove();
         listen::remove_pidfile(&self.engine.settings.pidfile);
         log::info!("the daemon ends; containers run on");
@@ -221,6 +230,9 @@ impl Daemon {
                 settings.registry_mirrors = new.registry_mirrors;
                 settings.max_concurrent_downloads = new.max_concurrent_downloads;
                 settings.max_download_attempts = new.max_download_attempts;
+                settings.download_rate_limit = new.download_rate_limit;
+                settings.delta = new.delta;
+                settings.download_stall_timeout = new.download_stall_timeout;
                 settings.labels = new.labels;
                 settings.default_shm_size = new.default_shm_size;
                 settings.shutdown_timeout = new.shutdown_timeout;

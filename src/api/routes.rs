@@ -2,7 +2,7 @@
 
 use crate::api::call::{Call, Context, Handled};
 use crate::api::server::Ready;
-use crate::api::{containers, exec, images, inspect, lifecycle, networks, system, volumes};
+use crate::api::{containers, exec, images, inspect, lifecycle, networks, store, system, volumes};
 use crate::base::{Error, Result};
 use crate::wire::http::{Request, percent_decode};
 
@@ -17,7 +17,8 @@ const ROUTES: &[(&str, &str, Handler)] = &[
     ("GET", "/events", system::events),
     ("GET", "/system/df", system::df),
     ("POST", "/auth", system::auth),
-    ("POST", "/system/verify", system::verify),
+    ("POST", "/system/verify", store::verify),
+    ("GET", "/system/wear", store::wear),
     ("POST", "/session", system::no_session),
     ("POST", "/grpc", system::no_session),
     ("GET", "/plugins", system::no_plugins),
@@ -45,6 +46,7 @@ const ROUTES: &[(&str, &str, Handler)] = &[
     ("GET", "/exec/{}/json", exec::inspect),
     ("GET", "/images/json", images::list),
     ("POST", "/images/create", images::create),
+    ("POST", "/images/delta", images::delta),
     ("POST", "/images/load", images::load),
     ("POST", "/images/prune", images::prune),
     ("GET", "/images/{*}/json", images::inspect),
@@ -73,7 +75,6 @@ const LATER: &[(&str, &str)] = &[
     ("GET", "/images/get"),
     ("GET", "/images/{*}/get"),
     ("POST", "/images/{*}/push"),
-    ("POST", "/images/delta"),
     ("GET", "/distribution/{*}/json"),
     ("GET", "/containers/{}/archive"),
     ("HEAD", "/containers/{}/archive"),

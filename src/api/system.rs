@@ -51,7 +51,7 @@ pub fn info(context: &mut Context<'_>, call: Call) -> Handled {
     if !v1 {
         security.push("name=cgroupns".into());
     }
-    let mirrors = &e.settings.registry_mirrors;
+    let mirrors: Vec<&String> = e.settings.registry_mirrors.iter().filter(|m| m.starts_with("http")).collect();
     let hub = json!({"Name": "docker.io", "Mirrors": mirrors, "Secure": true, "Official": true});
     let mut index = json!({"docker.io": hub});
     for name in e.settings.insecure_registries.iter().filter(|r| !r.contains('/')) {
@@ -137,10 +137,13 @@ pub fn events(context: &mut Context<'_>, call: Call) -> Handled {
 /// `GET /system/df`: a worker adds up what folders hold.
 pub fn df(context: &mut Context<'_>, call: Call) -> Handled {
     let engine = &mut *context.engine;
-    let images: Vec<Value> = engine.images.by_id.values().map(|i| super::images::summary(engine, i, true)).collect();
+    // What is in read-only stores takes no room of the data root, and none can be had back from it.
+    let own = || engine.images.by_id.values().filter(|i| !i.in_store);
+    let images: Vec<Value> = own().map(|i| super::images::summary(engine, i, true)).collect();
     let mut layers = std::collections::BTreeMap::new();
-    for image in engine.images.by_id.values() {
-        layers.extend(image.layers.iter().copied().zip(image.sizes.iter().copied()));
+    for image in own() {
+        let sizes = image.layers.iter().copied().zip(image.sizes.iter().copied());
+        layers.extend(sizes.filter(|(layer, _)| engine.root.store_of(layer).is_none()));
     }
     let containers: Vec<String> = engine.containers.ids();
     let list: Vec<Value> =
@@ -159,18 +162,6 @@ pub fn df(context: &mut Context<'_>, call: Call) -> Handled {
 /// `POST /auth`: a worker asks the registry.
 pub fn auth(_: &mut Context<'_>, _: Call) -> Handled {
     Err(Error::unsupported("checking a login is not part of this version of the engine yet: credentials are checked at the pull"))
-}
-
-/// `POST /system/verify?image=…`: rebuilds stored layers and compares digests; a line for each.
-pub fn verify(context: &mut Context<'_>, call: Call) -> Handled {
-    let engine = &mut *context.engine;
-    let mut images = Vec::new();
-    for (_, name) in call.request.query.iter().filter(|(k, _)| k == "image") {
-        images.push(engine.images.find(name)?.id_text());
-    }
-    engine.spawn_worker(Purpose::Verify, Task::Verify { images }, &[], vec![call.conn])?;
-    engine.answer(call.conn, Reply::StreamStart);
-    Ok(None)
 }
 
 /// BuildKit's session.

@@ -1,5 +1,6 @@
 //! The one error type: a kind, a message that names the object, and what caused it.
 
+use rustix::io::Errno;
 use std::fmt;
 
 /// What sort of failure it is. Maps to an HTTP status (Docker's) and an exit code.
@@ -51,6 +52,7 @@ pub struct Error {
     kind: Kind,
     message: String,
     source: Option<Box<Error>>,
+    errno: Option<Errno>,
 }
 
 /// The result of nearly everything here.
@@ -59,7 +61,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of the given kind.
     pub fn new(kind: Kind, message: impl Into<String>) -> Error {
-        Error { kind, message: message.into(), source: None }
+        Error { kind, message: message.into(), source: None, errno: None }
     }
     /// 400.
     pub fn invalid(message: impl Into<String>) -> Error {
@@ -94,9 +96,19 @@ impl Error {
         self.kind = kind;
         self
     }
+    /// The system call's error that is at the bottom of it.
+    pub fn errno(&self) -> Option<Errno> {
+        self.errno
+    }
+    /// Is it this machine's own trouble, a full or failing disk or a lack of memory, and not that of the data?
+    pub fn is_of_machine(&self) -> bool {
+        use Errno as E;
+        let of_machine = [E::NOSPC, E::DQUOT, E::IO, E::ROFS, E::NOMEM, E::MFILE, E::NFILE];
+        self.errno.is_some_and(|e| of_machine.contains(&e))
+    }
     /// Puts a sentence in front: what was being done, and to which object. Keeps the kind.
     pub fn context(self, message: impl Into<String>) -> Error {
-        Error { kind: self.kind, message: message.into(), source: Some(Box::new(self)) }
+        Error { kind: self.kind, message: message.into(), errno: self.errno, source: Some(Box::new(self)) }
     }
 }
 
@@ -115,15 +127,15 @@ impl std::error::Error for Error {}
 impl From<std::io::Error> for Error {
     fn from(e: std::io::Error) -> Error {
         match e.raw_os_error() {
-            Some(code) => rustix::io::Errno::from_raw_os_error(code).into(),
+            Some(code) => Errno::from_raw_os_error(code).into(),
             None => Error::internal(e.to_string()),
         }
     }
 }
 
-impl From<rustix::io::Errno> for Error {
-    fn from(e: rustix::io::Errno) -> Error {
-        Error::internal(errno_text(e))
+impl From<Errno> for Error {
+    fn from(e: Errno) -> Error {
+        Error { errno: Some(e), ..Error::internal(errno_text(e)) }
     }
 }
 
@@ -134,7 +146,7 @@ impl From<serde_json::Error> for Error {
 }
 
 /// The C library's text for an error number, in lower case as Docker's messages have it.
-pub fn errno_text(e: rustix::io::Errno) -> String {
+pub fn errno_text(e: Errno) -> String {
     let text = std::io::Error::from_raw_os_error(e.raw_os_error()).to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut chars = text.chars();
@@ -162,7 +174,7 @@ mod tests {
 
     #[test]
     fn the_chain_is_one_line_and_keeps_the_kind() {
-        let e: Result<()> = Err(rustix::io::Errno::NOENT).context(|| "open /x");
+        let e: Result<()> = Err(Errno::NOENT).context(|| "open /x");
         let e = e.unwrap_err().with_kind(Kind::NotFound).context("load image y");
         assert_eq!(e.to_string(), "load image y: open /x: no such file or directory");
         assert_eq!(e.kind().status(), 404);

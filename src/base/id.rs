@@ -1,20 +1,34 @@
 //! Random identifiers, as Docker has them.
 
+use rustix::io::Errno;
+use rustix::rand::{GetRandomFlags, getrandom};
+use std::io::Read;
+
 /// 32 random bytes as 64 lower-case hexadecimal digits, never all decimal in the first twelve (it would read as a number).
 pub fn random() -> String {
     loop {
         let mut bytes = [0u8; 32];
-        let mut filled = 0;
-        while filled < bytes.len() {
-            match rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
-                Ok(n) => filled += n,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(e) => panic!("the kernel gives no random bytes: {e}"),
-            }
-        }
+        fill(&mut bytes);
         let id = hex(&bytes);
         if id[..12].bytes().any(|b| !b.is_ascii_digit()) {
             return id;
+        }
+    }
+}
+
+/// Fills `bytes` with random ones. They tell things apart, and no secret hangs on them: so nobody waits here for a kernel that has not
+/// gathered enough entropy yet, which one without a source of it never does.
+pub fn fill(bytes: &mut [u8]) {
+    let (mut filled, mut flags) = (0, GetRandomFlags::INSECURE);
+    while filled < bytes.len() {
+        match getrandom(&mut bytes[filled..], flags) {
+            Ok(n) => filled += n,
+            Err(Errno::INTR) => {}
+            Err(Errno::INVAL) if flags == GetRandomFlags::INSECURE => flags = GetRandomFlags::NONBLOCK, // before Linux 5.6
+            Err(e) => {
+                let read = std::fs::File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut bytes[filled..]));
+                return read.unwrap_or_else(|also| panic!("no random bytes: the kernel says {e}, and /dev/urandom {also}"));
+            }
         }
     }
 }

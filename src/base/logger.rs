@@ -25,7 +25,7 @@ impl log::Log for Logger {
 
 /// Starts logging at a level: debug, info, warn, error (fatal is error).
 pub fn start(level: &str, debug: bool) {
-    let filter = match level {
+    let filter = match level.to_ascii_lowercase().as_str() {
         _ if debug => LevelFilter::Debug,
         "debug" => LevelFilter::Debug,
         "warn" | "warning" => LevelFilter::Warn,
@@ -35,4 +35,9 @@ pub fn start(level: &str, debug: bool) {
     static LOGGER: Logger = Logger;
     let _ = log::set_logger(&LOGGER);
     log::set_max_level(filter);
+}
+
+/// The level of this process, for its children to start with.
+pub fn level() -> &'static str {
+    log::max_level().as_str()
 }

@@ -4,6 +4,8 @@ pub mod base64;
 pub mod error;
 pub mod id;
 pub mod logger;
+pub mod need;
+pub mod part;
 pub mod size;
 pub mod time;
 

@@ -21,6 +21,11 @@ impl Time {
         self.0.div_euclid(SECOND)
     }
 
+    /// A clock that says less was never set: the year 2020.
+    pub fn is_plausible(self) -> bool {
+        self.seconds() >= 1_577_836_800
+    }
+
     /// Nanoseconds within the second.
     pub fn nanos(self) -> u32 {
         self.0.rem_euclid(SECOND) as u32

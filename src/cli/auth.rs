@@ -63,7 +63,12 @@ impl ConfigFile {
 
     /// The `X-Registry-Auth` header for a registry: base64 of JSON; empty if there are no credentials.
     pub fn header(&self, registry: &str) -> Result<String> {
-        let Some((user, secret)) = self.credentials(registry)? else { return Ok(String::new()) };
+        Ok(self.entry(registry)?.map(|text| base64::encode_url(text.as_bytes())).unwrap_or_default())
+    }
+
+    /// Docker's JSON of one registry's credentials.
+    fn entry(&self, registry: &str) -> Result<Option<String>> {
+        let Some((user, secret)) = self.credentials(registry)? else { return Ok(None) };
         let mut text = String::from("{\"username\":");
         if user == "<token>" {
             text = "{\"identitytoken\":".into();
@@ -74,6 +79,23 @@ impl ConfigFile {
         quote(&mut text, &secret);
         text.push_str(",\"serveraddress\":");
         quote(&mut text, registry);
+        text.push('}');
+        Ok(Some(text))
+    }
+
+    /// The `X-Registry-Config` header: the credentials of every registry that the file names; empty if there are none.
+    pub fn header_of_all(&self) -> Result<String> {
+        let mut text = String::new();
+        for (registry, _) in &self.auths {
+            let Some(entry) = self.entry(registry)? else { continue };
+            text.push(if text.is_empty() { '{' } else { ',' });
+            quote(&mut text, registry);
+            text.push(':');
+            text.push_str(&entry);
+        }
+        if text.is_empty() {
+            return Ok(text);
+        }
         text.push('}');
         Ok(base64::encode_url(text.as_bytes()))
     }
@@ -203,6 +225,7 @@ mod tests {
         let mut file = ConfigFile::load(&dir).unwrap();
         assert_eq!(file.setting("detachKeys"), "ctrl-x");
         assert_eq!(file.credentials("c.d:1").unwrap(), Some(("me".into(), "s3:cret".into())));
+        assert!(file.header_of_all().unwrap().len() > file.header("c.d:1").unwrap().len());
         assert!(file.header("c.d:1").unwrap().len() > 20 && file.header("none").unwrap().is_empty());
         assert!(file.erase("a.b").unwrap() && !file.erase("a.b").unwrap());
         assert_eq!(std::fs::metadata(dir.join("config.json")).unwrap().permissions().mode() & 0o777, 0o600);

@@ -2,6 +2,8 @@
 
 use crate::cli::normal;
 use crate::cli::table::{GROUPS, VERBS, Verb};
+use crate::cli::tabs::wrap;
+use crate::cli::terminal;
 use argh::{FlagInfo, FlagInfoKind, Optionality};
 use std::fmt::Write;
 
@@ -36,10 +38,12 @@ pub fn usage(program: &str, name: &str, verb: &Verb) -> String {
 /// The help of one verb.
 pub fn verb(program: &str, name: &str, verb: &Verb) -> String {
     let info = (verb.info)();
-    let mut out = format!("\n{}\n\n{}\n", usage(program, name, verb), about(verb));
+    let mut out = format!("\n{}\n\n", usage(program, name, verb));
+    wrap(&mut out, "", &about(verb), 0, columns());
     if verb.names.len() > 1 {
         let all: Vec<String> = verb.names.iter().map(|n| format!("{program} {n}")).collect();
-        _ = write!(out, "\nAliases:\n  {}\n", all.join(", "));
+        out.push_str("\nAliases:\n");
+        wrap(&mut out, "  ", &all.join(", "), 2, columns());
     }
     let mut flags: Vec<(String, String)> = Vec::new();
     for flag in info.flags.iter().filter(|f| !f.hidden && f.long != "--help") {
@@ -50,9 +54,39 @@ pub fn verb(program: &str, name: &str, verb: &Verb) -> String {
         out.push_str("\nOptions:\n");
         let width = flags.iter().map(|(left, _)| left.len()).max().unwrap_or(0) + 3;
         for (left, right) in flags {
-            _ = writeln!(out, "{left:width$}{right}");
+            wrap(&mut out, &format!("{left:width$}"), &right, width, columns());
         }
     }
+    out
+}
+
+/// Columns that help has to fit.
+fn columns() -> usize {
+    terminal::plain_width().unwrap_or(80)
+}
+
+/// What the help of the whole says on a plain terminal: the names only, so that it fits one screen.
+const SHORT: &[(&str, &[&str])] = &[
+    ("Run", &["run", "create", "start", "stop", "restart", "kill", "wait", "exec", "attach", "pause", "unpause", "rm"]),
+    ("Look", &["ps", "logs", "top", "stats", "inspect", "diff", "port", "events", "info", "version", "check"]),
+    ("Images", &["pull", "images", "history", "tag", "rmi", "load", "save", "push", "import", "commit", "export"]),
+    ("Change", &["update", "rename", "login", "logout"]),
+    ("Engine", &["daemon", "runtime", "man", "completion"]),
+];
+
+/// The help of the whole in a few lines.
+pub fn short(program: &str) -> String {
+    let mut out = format!("Usage:  {program} [OPTIONS] COMMAND\n\nA container engine for devices\n\n");
+    for (what, names) in SHORT {
+        wrap(&mut out, &format!("{what:<8}"), &names.join(" "), 8, columns());
+    }
+    let groups: Vec<&str> = GROUPS.iter().map(|(g, _)| *g).collect();
+    wrap(&mut out, "Groups  ", &groups.join(" "), 8, columns());
+    out.push_str("\nOptions\n");
+    for (flag, about) in GLOBAL {
+        wrap(&mut out, &format!("  {flag:<22}"), about, 24, columns());
+    }
+    _ = writeln!(out, "\nRun '{program} COMMAND --help' for more.");
     out
 }
 
@@ -82,7 +116,7 @@ pub fn overview(program: &str, group: Option<&str>) -> String {
     }
     lines.sort();
     for (name, about) in &lines {
-        _ = writeln!(out, "  {name:<12}{about}");
+        wrap(&mut out, &format!("  {name:<12}"), about, 14, columns());
     }
     if group.is_none() {
         out.push_str("\nManagement Commands:\n");
@@ -168,6 +202,32 @@ pub fn bash(program: &str) -> String {
 mod tests {
     use super::*;
     use crate::cli::table;
+
+    #[test]
+    fn on_a_plain_terminal_the_help_of_the_whole_is_one_screen_and_names_every_verb() {
+        let text = short("prtiql");
+        assert!(text.lines().count() < 24 && text.lines().all(|l| l.len() < 80), "{text}");
+        let words: Vec<&str> = text.split_whitespace().collect();
+        for verb in VERBS.iter().filter(|v| !v.names[0].contains(' ')) {
+            assert!(words.contains(&verb.names[0]), "{}", verb.names[0]);
+        }
+        for (_, names) in SHORT {
+            let known = |n: &&str| table::find(&[n.to_string()]).is_some();
+            assert!(names.iter().all(|n| known(n) || ["daemon", "runtime", "man", "completion"].contains(n)));
+        }
+    }
+
+    #[test]
+    fn every_help_fits_eighty_columns() {
+        for v in VERBS {
+            let text = verb("prtiql", v.names[0], v);
+            assert!(text.lines().all(|l| l.chars().count() < 80), "{text}");
+        }
+        let all = GROUPS.iter().map(|(group, _)| overview("prtiql", Some(group))).chain([overview("prtiql", None)]);
+        for text in all {
+            assert!(text.lines().all(|l| l.chars().count() < 80), "{text}");
+        }
+    }
 
     #[test]
     fn help_shows_every_flag_and_every_verb() {

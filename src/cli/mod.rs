@@ -3,11 +3,13 @@
 mod auth;
 mod client;
 mod create;
+mod delta;
 mod filters;
 mod help;
 mod http;
 mod normal;
 mod output;
+mod pages;
 mod progress;
 mod pump;
 mod runtime;
@@ -54,6 +56,9 @@ pub fn main(args: Vec<String>) -> i32 {
 
 /// The engine itself: no part of the command line, only started by it.
 fn daemon(args: Vec<String>) -> i32 {
+    if args.iter().any(|a| a == "--help" || a == "-h") {
+        return paged(&crate::config::help());
+    }
     crate::api::daemon_main(args)
 }
 
@@ -133,7 +138,7 @@ fn command(program: String, args: &[String]) -> i32 {
     let name = words[..length].join(" ");
     let args = match verb.arguments(&words[length..]) {
         Ok(args) => args,
-        Err(Refused::Help) => return print(&help::verb(&program, &name, verb)),
+        Err(Refused::Help) => return paged(&help::verb(&program, &name, verb)),
         Err(Refused::Flag(e)) => return refuse(&format!("{e}\nSee '{program} {name} --help'."), 125),
         Err(Refused::Words(why)) => {
             let usage = help::usage(&program, &name, verb);
@@ -155,8 +160,9 @@ fn command(program: String, args: &[String]) -> i32 {
 
 fn asked_for_help(program: &str, words: &[String]) -> i32 {
     match (table::find(words), words.first()) {
-        (Some((verb, length)), _) => print(&help::verb(program, &words[..length].join(" "), verb)),
-        (None, None) => print(&help::overview(program, None)),
+        (Some((verb, length)), _) => paged(&help::verb(program, &words[..length].join(" "), verb)),
+        (None, None) if terminal::plain_width().is_some() => paged(&help::short(program)),
+        (None, None) => paged(&help::overview(program, None)),
         (None, Some(_)) => unknown(program, words),
     }
 }
@@ -170,7 +176,7 @@ fn unknown(program: &str, words: &[String]) -> i32 {
     }
     if table::GROUPS.iter().any(|(group, _)| *group == first) {
         return match words.get(1).map(String::as_str) {
-            None | Some("--help" | "-h") => print(&help::overview(program, Some(first))),
+            None | Some("--help" | "-h") => paged(&help::overview(program, Some(first))),
             Some(other) => {
                 refuse(&format!("{program}: '{other}' is not a {program} {first} command.\nSee '{program} {first} --help'"), 1)
             }
@@ -180,7 +186,16 @@ fn unknown(program: &str, words: &[String]) -> i32 {
 }
 
 fn print(text: &str) -> i32 {
-    match output::say(text) {
+    status(output::say(text))
+}
+
+/// For what people read.
+fn paged(text: &str) -> i32 {
+    status(pages::show(text))
+}
+
+fn status(result: Result<()>) -> i32 {
+    match result {
         Ok(()) => 0,
         Err(e) => refuse(&e.to_string(), 1),
     }

@@ -46,7 +46,7 @@ impl Layout {
             out.push_str(&template.render(row, Missing::Error)?);
             out.push('\n');
         }
-        Ok(tabs::align(&out))
+        Ok(tabs::show(&out))
     }
 
     /// Prints the list.

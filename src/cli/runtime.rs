@@ -27,26 +27,32 @@ const HELP: &str = "Usage: prtiql runtime [OPTIONS] COMMAND
 An OCI runtime with runc's command line.
 
 Options:
-      --root DIR          where the state of containers is kept (default /run/prtiql/runtime)
-      --log FILE          write errors and warnings there (default: standard error)
+      --root DIR          where the state of containers is kept
+                          (default /run/prtiql/runtime)
+      --log FILE          write errors and warnings there (default: stderr)
       --log-format FORMAT text or json
       --debug             write more
   -v, --version           print the version
 
 Commands:
-  create   make a container; its program waits        -b --bundle, --console-socket, --pid-file, --no-pivot, --preserve-fds
+  create   make a container; its program waits
+           -b --bundle, --console-socket, --pid-file, --no-pivot,
+           --preserve-fds
   start    let the program of a created container run
-  run      create, start, wait and delete             as create, and -d --detach, --keep
-  exec     run a further process in a container       -p --process, -t --tty, -u --user, --cwd, -e --env, -d --detach, …
+  run      create, start, wait and delete
+           as create, and -d --detach, --keep
+  exec     run a further process in a container
+           -p --process, -t --tty, -u --user, --cwd, -e --env, -d --detach, …
   state    print the state of a container
-  kill     send a signal (default TERM)               -a --all
-  delete   remove a container                         -f --force
-  list     list containers                            -f --format table|json, -q --quiet
-  ps       list processes of a container              -f --format table|json
+  kill     send a signal (default TERM): -a --all
+  delete   remove a container: -f --force
+  list     list containers: -f --format table|json, -q --quiet
+  ps       list processes of a container: -f --format table|json
   pause, resume
-  update   change limits                              -r --resources FILE|-, --memory, --cpu-shares, --pids-limit, …
-  events   print statistics                           --stats
-  spec     write a config.json to start from          -b --bundle
+  update   change limits
+           -r --resources FILE|-, --memory, --cpu-shares, --pids-limit, …
+  events   print statistics: --stats
+  spec     write a config.json to start from: -b --bundle
   features print what the runtime can do
 ";
 
@@ -57,8 +63,7 @@ pub fn main(args: Vec<String>) -> i32 {
     let mut level = log::LevelFilter::Warn;
     let command = loop {
         let Some(arg) = args.next() else {
-            print!("{HELP}");
-            return 0;
+            return super::paged(HELP);
         };
         let (name, inline) = match arg.split_once('=') {
             Some((name, value)) if arg.starts_with("--") => (name.to_owned(), Some(value.to_owned())),
@@ -80,8 +85,7 @@ pub fn main(args: Vec<String>) -> i32 {
                 return 0;
             }
             "-h" | "--help" | "help" => {
-                print!("{HELP}");
-                return 0;
+                return super::paged(HELP);
             }
             _ if name.starts_with('-') => return usage(&format!("{name} is not known")),
             _ => break arg,
@@ -90,8 +94,7 @@ pub fn main(args: Vec<String>) -> i32 {
     Logger::start(&global, level);
     let rest: Vec<String> = args.collect();
     if rest.iter().take_while(|a| *a != "--").any(|a| a == "--help" || a == "-h") && command != "exec" {
-        print!("{HELP}");
-        return 0;
+        return super::paged(HELP);
     }
     match dispatch(&global, &command, rest) {
         Ok(status) => status,

@@ -3,6 +3,7 @@
 use crate::base::{Error, Result};
 use crate::cli::Cx;
 use crate::cli::create::Flags;
+use crate::cli::delta;
 use crate::cli::normal::{self, Normal};
 use crate::cli::verbs::*;
 use argh::{ArgsInfo, CommandInfoWithArgs, FromArgs};
@@ -67,6 +68,7 @@ pub const VERBS: &[Verb] = verbs![
     ["history", "image history"], "[OPTIONS] IMAGE", 1..1, history::History, history::history;
     ["image inspect"], "[OPTIONS] IMAGE [IMAGE...]", 1..MANY, inspect::InspectImage, inspect::images;
     ["image prune"], "[OPTIONS]", 0..0, prune::ImagePrune, prune::images;
+    ["image delta"], "[OPTIONS] SOURCE_IMAGE TARGET_IMAGE", 2..2, image_delta::Delta, image_delta::delta;
     ["tag", "image tag"], "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]", 2..2, images::Tag, images::tag;
     ["rmi", "image rm", "image remove"], "[OPTIONS] IMAGE [IMAGE...]", 1..MANY, images::Remove, images::remove;
     ["pull", "image pull"], "[OPTIONS] NAME[:TAG|@DIGEST]", 1..1, transfer::Pull, transfer::pull;
@@ -74,6 +76,11 @@ pub const VERBS: &[Verb] = verbs![
     ["load", "image load"], "[OPTIONS]", 0..0, transfer::Load, transfer::load;
     ["save", "image save"], "[OPTIONS] IMAGE [IMAGE...]", 1..MANY, transfer::Save, transfer::save;
     ["import", "image import"], "[OPTIONS] file|URL|- [REPOSITORY[:TAG]]", 1..2, archive::Import, archive::import;
+    ["delta create"], "[OPTIONS] OLD NEW | --from-last N REPO:TAG", 1..2, delta::Create, delta::create;
+    ["delta push"], "[OPTIONS] FILE REPOSITORY[:TAG]", 2..2, delta::Push, delta::push;
+    ["delta inspect"], "[OPTIONS] FILE|REFERENCE", 1..1, delta::Inspect, delta::inspect;
+    ["delta list", "delta ls"], "[OPTIONS] REFERENCE", 1..1, delta::List, delta::list;
+    ["delta apply"], "[OPTIONS] OLD FILE", 2..2, delta::Apply, delta::apply;
     ["volume create"], "[OPTIONS] [VOLUME]", 0..1, volume::Create, volume::create;
     ["volume ls", "volume list"], "[OPTIONS]", 0..0, volume::List, volume::list;
     ["volume inspect"], "[OPTIONS] VOLUME [VOLUME...]", 1..MANY, inspect::InspectVolume, inspect::volumes;
@@ -89,9 +96,11 @@ pub const VERBS: &[Verb] = verbs![
     ["events", "system events"], "[OPTIONS]", 0..0, events::Events, events::events;
     ["version"], "[OPTIONS]", 0..0, version::Version, version::version;
     ["info", "system info"], "[OPTIONS]", 0..0, info::Info, info::info;
+    ["check", "system check"], "[OPTIONS]", 0..0, check::Check, check::check;
     ["system df"], "[OPTIONS]", 0..0, df::Df, df::df;
     ["system prune"], "[OPTIONS]", 0..0, prune::SystemPrune, prune::system;
     ["system verify"], "[OPTIONS] [IMAGE...]", 0..MANY, verify::Verify, verify::verify;
+    ["system wear"], "[OPTIONS]", 0..0, wear::Wear, wear::wear;
     ["login"], "[OPTIONS] [SERVER]", 0..1, login::Login, login::login;
     ["logout"], "[SERVER]", 0..1, login::Logout, login::logout;
 ];
@@ -122,6 +131,7 @@ pub const ABSENT: &[(&str, &str)] = &[
 /// Groups of verbs.
 pub const GROUPS: &[(&str, &str)] = &[
     ("container", "Manage containers"),
+    ("delta", "Make and distribute deltas between images, without the engine"),
     ("image", "Manage images"),
     ("network", "Manage networks"),
     ("system", "Manage the engine"),

@@ -16,10 +16,28 @@ pub fn stdout_is_terminal() -> bool {
     std::io::stdout().is_terminal()
 }
 
-/// Rows and columns of the terminal on standard output (or input).
+/// Rows and columns of the terminal on standard output (or input). A serial line does not know and says 0: then those that such
+/// terminals have.
 pub fn size() -> Option<(u16, u16)> {
     let size = termios::tcgetwinsize(std::io::stdout()).or_else(|_| termios::tcgetwinsize(std::io::stdin())).ok()?;
-    if size.ws_row == 0 && size.ws_col == 0 { None } else { Some((size.ws_row, size.ws_col)) }
+    let or = |n: u16, usual: u16| if n == 0 { usual } else { n };
+    Some((or(size.ws_row, 24), or(size.ws_col, 80)))
+}
+
+/// Columns of the terminal on standard output.
+pub fn width() -> usize {
+    size().map_or(80, |(_, columns)| usize::from(columns))
+}
+
+/// Is this a plain terminal, such as one on a serial line? It is shown no codes that move a cursor, and lines that fit. Whoever does not
+/// say what it is gets plain text; one that gives its name as that of a serial terminal of old is as slow as these were.
+pub fn is_plain() -> bool {
+    std::env::var("TERM").map_or(true, |name| name.is_empty() || name == "dumb" || name.starts_with("vt"))
+}
+
+/// The columns that lines must fit, if standard output is a plain terminal.
+pub fn plain_width() -> Option<usize> {
+    (is_plain() && stdout_is_terminal()).then(width)
 }
 
 /// Raw mode of the terminal on standard input, until it is dropped.

@@ -20,12 +20,24 @@ pub struct Committer {
     last: u64,
     /// The last batch that is done.
     pub acked: u64,
+    /// Bytes and batches that were written since this was last looked at, and what the child had written then.
+    pub wrote: (u64, u64),
+    child_wrote: u64,
 }
 
 impl Committer {
     /// Starts the child.
     pub fn start(root: &Path, reactor: &Reactor) -> Result<Committer> {
-        let mut committer = Committer { socket: None, queued: Vec::new(), unacked: VecDeque::new(), sent: 0, last: 0, acked: 0 };
+        let mut committer = Committer {
+            socket: None,
+            queued: Vec::new(),
+            unacked: VecDeque::new(),
+            sent: 0,
+            last: 0,
+            acked: 0,
+            wrote: (0, 0),
+            child_wrote: 0,
+        };
         committer.restart(root, reactor)?;
         Ok(committer)
     }
@@ -38,6 +50,7 @@ impl Committer {
         reactor.add(&ours, token(kind::COMMITTER, 0), Interest::Read)?;
         self.socket = Some(ours);
         self.sent = 0;
+        self.child_wrote = 0;
         self.send_queued(reactor);
         Ok(())
     }
@@ -104,6 +117,8 @@ impl Committer {
                 self.sent = self.sent.saturating_sub(1);
             }
             self.acked = self.acked.max(ack.number);
+            self.wrote = (self.wrote.0 + ack.written.saturating_sub(self.child_wrote), self.wrote.1 + 1);
+            self.child_wrote = ack.written;
             if !ack.error.is_empty() {
                 failures.push((ack.number, ack.error));
             }

@@ -51,7 +51,7 @@ impl Host {
             cpus: cpus(),
             memory: info.totalram as u64 * u64::from(info.mem_unit),
             cgroup: if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { 2 } else { 1 },
-            filesystem: filesystem(root.path()),
+            filesystem: store::file_system(root.path()),
             id: identity(root),
             machine: uname.machine().to_string_lossy().into_owned(),
         }
@@ -72,21 +72,6 @@ fn count_list(list: &str) -> u32 {
         }
     };
     list.split(',').filter_map(part).sum()
-}
-
-fn filesystem(path: &std::path::Path) -> String {
-    let magic = rustix::fs::statfs(path).map(|s| s.f_type as u64 & 0xffff_ffff).unwrap_or(0);
-    match magic {
-        0xef53 => "extfs",
-        0xf2f5_2010 => "f2fs",
-        0x9123_683e => "btrfs",
-        0x5846_5342 => "xfs",
-        0x0102_1994 => "tmpfs",
-        0x794c_7630 => "overlayfs",
-        0xe0f5_e1e2 => "erofs",
-        _ => "unknown",
-    }
-    .into()
 }
 
 /// A random identity, made once.

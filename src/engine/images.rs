@@ -2,9 +2,11 @@
 
 use crate::base::time::Time;
 use crate::base::{Error, Result};
+use crate::engine::jobs::Purpose;
 use crate::engine::{ConnId, Engine, Reply};
 use crate::image::config::ImageConfig;
 use crate::image::{Digest, Reference};
+use crate::reactor::now_ms;
 use crate::store;
 use crate::wire::commit::Change;
 use crate::wire::worker::NewImage;
@@ -24,6 +26,12 @@ pub struct Image {
     pub sizes: Vec<u64>,
     /// When its config says it was made.
     pub created: Time,
+    /// When it came here, nanoseconds since 1970.
+    pub pulled: i64,
+    /// When it was last used, by the clock that never jumps; `None` if not since the daemon started.
+    pub used_ms: Option<u64>,
+    /// It lies in a read-only store.
+    pub in_store: bool,
 }
 
 impl Image {
@@ -31,7 +39,7 @@ impl Image {
     pub fn new(id: Digest, config: String, layers: Vec<Digest>, sizes: Vec<u64>) -> Result<Image> {
         let parsed = ImageConfig::parse(config.as_bytes())?;
         let created = parsed.created.as_deref().and_then(|t| Time::parse_rfc3339(t).ok()).unwrap_or_default();
-        Ok(Image { id, config, layers, sizes, created })
+        Ok(Image { id, config, layers, sizes, created, pulled: 0, used_ms: None, in_store: false })
     }
 
     /// The config, parsed anew: it is looked at rarely, and kept as text.
@@ -57,6 +65,8 @@ pub struct Images {
     pub by_id: BTreeMap<Digest, Image>,
     /// Tags and digests.
     pub tags: BTreeMap<Reference, Digest>,
+    /// Those that read-only stores set. One of the data root goes before it.
+    store_tags: BTreeMap<Reference, Digest>,
 }
 
 impl Images {
@@ -110,6 +120,12 @@ impl Images {
         (tags, digests)
     }
 
+    /// A reference that a read-only store sets; it counts where there is no other.
+    pub fn add_store_tag(&mut self, reference: Reference, id: Digest) {
+        self.tags.entry(reference.clone()).or_insert(id);
+        self.store_tags.entry(reference).or_insert(id);
+    }
+
     /// How many images have that layer.
     pub fn layer_users(&self, layer: &Digest) -> usize {
         self.by_id.values().filter(|i| i.layers.contains(layer)).count()
@@ -121,7 +137,10 @@ impl Engine {
     pub fn add_image(&mut self, new: &NewImage) -> Result<Digest> {
         let id = Digest::parse(&new.id)?;
         let layers = new.layers.iter().map(|l| Digest::parse(l)).collect::<Result<Vec<_>>>()?;
-        self.images.by_id.insert(id, Image::new(id, new.config.clone(), layers, new.sizes.clone())?);
+        let mut image = Image::new(id, new.config.clone(), layers, new.sizes.clone())?;
+        image.used_ms = Some(now_ms());
+        image.in_store = self.images.by_id.get(&id).is_some_and(|known| known.in_store);
+        self.images.by_id.insert(id, image);
         for text in &new.references {
             self.set_reference(&Reference::parse(text)?, id);
         }
@@ -140,10 +159,14 @@ impl Engine {
     fn drop_reference(&mut self, reference: &Reference) {
         self.committer.change(Change::Remove { path: format!("tags/{}", store::escape(reference)) });
         self.images.tags.remove(reference);
+        if let Some(id) = self.images.store_tags.get(reference) {
+            self.images.tags.insert(reference.clone(), *id);
+        }
     }
 
     /// `POST /images/{name}/tag`.
     pub fn tag_image(&mut self, conn: ConnId, name: &str, repo: &str, tag: &str) -> Result<()> {
+        self.root.check_writable()?;
         let id = self.images.find(name)?.id;
         let reference = Reference::parse(repo)?;
         if reference.digest().is_some() {
@@ -162,6 +185,7 @@ impl Engine {
     /// `DELETE /images/{name}`: what was untagged and deleted, as Docker lists it.
     pub fn remove_image(&mut self, name: &str, force: bool) -> Result<Vec<serde_json::Value>> {
         let image = self.images.find(name)?;
+        self.root.check_writable()?;
         let id = image.id;
         let by_id = Reference::parse_tagged(name).ok().is_none_or(|r| self.images.by_reference(&r).is_none());
         let (tags, _) = self.images.names(id);
@@ -169,6 +193,18 @@ impl Engine {
         let repositories: std::collections::BTreeSet<String> =
             self.images.tags.iter().filter(|(_, to)| **to == id).map(|(r, _)| r.name()).collect();
         let mut out = Vec::new();
+        if image.in_store {
+            // Only a name of the data root's own can be taken from it.
+            let own = Reference::parse_tagged(name).ok().filter(|r| self.images.store_tags.get(r) != Some(&id));
+            let Some(reference) = own.filter(|_| !by_id) else {
+                let store =
+                    image.layers.iter().find_map(|l| self.root.store_of(l)).unwrap_or(std::path::Path::new("image-stores"));
+                let why = format!("conflict: unable to delete {short} - it is in the read-only image store {}", store.display());
+                return Err(Error::conflict(why));
+            };
+            self.untag(&reference, id, &mut out);
+            return Ok(out);
+        }
         if by_id {
             if repositories.len() > 1 && !force {
                 return Err(Error::conflict(format!(
@@ -248,7 +284,7 @@ impl Engine {
         out.push(json!({"Deleted": id.to_string()}));
         self.emit("image", "delete", &id.to_string(), vec![("name".into(), id.to_string())]);
         for layer in image.layers.iter().rev() {
-            if self.images.layer_users(layer) == 0 && !self.layer_is_pinned(layer) {
+            if self.images.layer_users(layer) == 0 && !self.layer_is_pinned(layer) && self.root.store_of(layer).is_none() {
                 self.committer.change(Change::Trash { path: format!("layers/sha256/{}", layer.hex()) });
                 out.push(json!({"Deleted": layer.to_string()}));
             }
@@ -257,25 +293,36 @@ impl Engine {
     }
 
     /// `POST /images/prune`: dangling images, or (with `all`) those no container uses.
-    pub fn prune_images(&mut self, all: bool, wanted: &dyn Fn(&Image) -> bool) -> (Vec<serde_json::Value>, u64) {
+    pub fn prune_images(&mut self, all: bool, wanted: &dyn Fn(&Image) -> bool) -> Result<(Vec<serde_json::Value>, u64)> {
+        self.root.check_writable()?;
         let ids: Vec<Digest> = self.images.by_id.keys().copied().collect();
         let (mut out, mut freed) = (Vec::new(), 0);
         for id in ids {
             let named = !self.images.names(id).0.is_empty();
-            if self.container_of_image(id).is_some() || (named && !all) || !self.images.by_id.get(&id).is_some_and(wanted) {
+            let in_store = self.images.by_id.get(&id).is_some_and(|i| i.in_store);
+            if in_store
+                || self.container_of_image(id).is_some()
+                || (named && !all)
+                || !self.images.by_id.get(&id).is_some_and(wanted)
+            {
                 continue;
             }
             let own = |image: &Image| -> u64 {
                 image.layers.iter().zip(&image.sizes).filter(|(l, _)| self.images.layer_users(l) == 1).map(|(_, s)| s).sum()
             };
             freed += self.images.by_id.get(&id).map_or(0, own);
-            let references: Vec<Reference> =
-                self.images.tags.iter().filter(|(_, to)| **to == id).map(|(r, _)| r.clone()).collect();
-            for reference in references {
-                self.untag(&reference, id, &mut out);
-            }
-            self.delete_image(id, &mut out);
+            self.drop_image(id, &mut out);
         }
-        (out, freed)
+        self.reclaim(Purpose::Prune { all });
+        Ok((out, freed))
+    }
+
+    /// Takes all names from an image, and deletes it.
+    pub fn drop_image(&mut self, id: Digest, out: &mut Vec<serde_json::Value>) {
+        let references: Vec<Reference> = self.images.tags.iter().filter(|(_, to)| **to == id).map(|(r, _)| r.clone()).collect();
+        for reference in references {
+            self.untag(&reference, id, out);
+        }
+        self.delete_image(id, out);
     }
 }

@@ -1,17 +1,20 @@
 //! Workers: starting them, hearing from them, and what follows.
 
-use crate::base::{Error, Kind, Result};
+use crate::base::{Error, Result, size};
 use crate::engine::{ConnId, Engine, Reply, kind, token};
 use crate::image::Digest;
 use crate::reactor::{Interest, now_ms};
 use crate::sys::{channel, spawn};
 use crate::wire::commit::Change;
-use crate::wire::worker::{Answer, Assignment, Job as Task, Place, Report};
+use crate::wire::worker::{Answer, Assignment, Job as Task, Place, Report, Verified};
+use crate::worker::memory;
 use rustix::process::{Pid, Signal};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Workers at once; more are refused.
 const MOST: usize = 64;
+/// Bytes of memory, page cache included: the least that a process of a job needs, and the most that it makes use of.
+const PROCESS_MEMORY: (u64, u64) = (3 << 20, 32 << 20);
 /// The trash is emptied that long after something was thrown away.
 const TRASH_PAUSE_MS: u64 = 1000;
 
@@ -28,10 +31,29 @@ pub enum Purpose {
         /// No progress lines.
         quiet: bool,
     },
+    /// A delta image: progress goes to the client.
+    MakeDelta,
     /// Verify: lines go to the client.
-    Verify,
+    Verify {
+        /// What is damaged is fetched again.
+        repair: bool,
+    },
     /// Figures for one client's answer.
     Usage(UsageFor),
+    /// Room for another job, which waits for it.
+    Room {
+        /// Its number.
+        job: u32,
+    },
+    /// The daily look at what is unused.
+    Daily,
+    /// What is left over after a prune.
+    Prune {
+        /// Layers in part, too.
+        all: bool,
+    },
+    /// Emptying the trash.
+    Trash,
     /// Nobody waits.
     Quiet,
 }
@@ -65,6 +87,8 @@ pub struct Job {
     name: String,
     /// What for.
     pub purpose: Purpose,
+    /// What its writes are summed up as.
+    kind: &'static str,
     /// Clients that are sent its progress.
     pub listeners: Vec<ConnId>,
     /// Layers that must not be removed meanwhile.
@@ -73,12 +97,16 @@ pub struct Job {
     finished: bool,
     /// Figures of a usage job.
     pub usage: Vec<u64>,
+    /// It may go on when the changes up to this batch are durable.
+    go_after: Option<u64>,
+    /// How often it has asked for room.
+    pub rounds: u32,
 }
 
-impl Job {
+impl Purpose {
     /// It may leave half-made things in staging/ or trash/.
     fn stages(&self) -> bool {
-        matches!(self.purpose, Purpose::Pull { .. } | Purpose::Load { .. })
+        matches!(self, Purpose::Pull { .. } | Purpose::Load { .. } | Purpose::MakeDelta | Purpose::Verify { repair: true })
     }
 }
 
@@ -90,28 +118,54 @@ impl Engine {
         }
         let (ours, theirs) = channel::pair()?;
         let number = self.number();
+        // A delta's making takes as much as its base is large: its worker compares that with the machine.
+        let memory = if purpose.stages() && purpose != Purpose::MakeDelta { self.worker_memory() } else { 0 };
         let place = Place {
             data_root: self.root.path().to_string_lossy().into_owned(),
             exec_root: self.settings.exec_root.clone(),
             job: format!("job-{}-{number}", rustix::process::getpid().as_raw_nonzero()),
+            memory,
+            fixed: !self.settings.worker_memory.is_empty(),
+            processes: u32::try_from(memory / PROCESS_MEMORY.0).unwrap_or(u32::MAX).max(1),
+            space: *self.root.space(),
+            stores: self.root.stores().paths().iter().map(|path| path.to_string_lossy().into_owned()).collect(),
         };
         let name = place.job.clone();
+        let kind = match &task {
+            Task::Pull { .. } | Task::Layers { .. } => "pull",
+            Task::Load { .. } => "load",
+            Task::MakeDelta { .. } => "delta",
+            Task::Verify { repair: None, .. } => "verify",
+            Task::Verify { .. } => "repair",
+            Task::EmptyTrash { .. } | Task::Reclaim { .. } => "trash",
+            Task::Logs(_) | Task::Usage { .. } | Task::RemoveCgroup { .. } => "other",
+        };
         channel::send_json(ours.as_fd(), &Assignment { place, job: task }, fds)?;
         rustix::io::ioctl_fionbio(&ours, true)?;
-        let child = spawn::child("prtiql-worker", &[], theirs)?;
+        let child = spawn::child("prtiql-worker", &[crate::base::logger::level()], theirs)?;
         self.reactor.add(&ours, token(kind::JOB, number), Interest::Read)?;
         let job = Job {
             socket: ours,
             pid: child.id(),
             name,
             purpose,
+            kind,
             listeners,
             pinned: Vec::new(),
             finished: false,
             usage: Vec::new(),
+            go_after: None,
+            rounds: 0,
         };
         self.jobs.insert(number, job);
         Ok(number)
+    }
+
+    /// What a job may use, by the settings; else a tenth of the machine, which leaves an application's pages alone, and no more than
+    /// its processes can put to use.
+    fn worker_memory(&self) -> u64 {
+        let most = (1 + u64::from(self.settings.max_concurrent_downloads)) * PROCESS_MEMORY.1;
+        size::parse(&self.settings.worker_memory).unwrap_or_else(|_| (self.host.memory / 10).clamp(PROCESS_MEMORY.0, most))
     }
 
     /// Starts a worker that nobody waits for.
@@ -131,9 +185,24 @@ impl Engine {
     /// The time has come.
     pub fn empty_trash(&mut self) {
         match self.committer.is_idle() {
-            true => self.spawn_quietly(Task::EmptyTrash),
+            // One at a time: it starts again when that one has ended.
+            true if self.jobs.values().any(|j| j.purpose == Purpose::Trash) => self.trash_came = true,
+            true => {
+                let hold = self.layers_in_use();
+                if let Err(e) = self.spawn_worker(Purpose::Trash, Task::EmptyTrash { hold }, &[], Vec::new()) {
+                    log::warn!("emptying the trash: {e}");
+                }
+            }
             false => self.empty_trash_soon(),
         }
+    }
+
+    /// Hexadecimal diff IDs of the layers that containers run on.
+    pub fn layers_in_use(&self) -> Vec<String> {
+        let running = self.containers.all().filter(|c| c.is_running() || c.starting.is_some());
+        let hex = |layer: &String| Some(Digest::parse(layer).ok()?.hex());
+        let all: std::collections::BTreeSet<String> = running.flat_map(|c| c.def.layers.iter().filter_map(hex)).collect();
+        all.into_iter().collect()
     }
 
     /// A running job needs that layer.
@@ -161,7 +230,8 @@ impl Engine {
         }
     }
 
-    fn answer_worker(&mut self, number: u32, answer: Answer) {
+    /// Says something to a worker.
+    pub fn answer_worker(&mut self, number: u32, answer: Answer) {
         if let Some(job) = self.jobs.get(&number)
             && let Err(e) = channel::send_json(job.socket.as_fd(), &answer, &[])
         {
@@ -192,17 +262,26 @@ impl Engine {
             Report::Stream(text) => {
                 self.send_to_listeners(number, super::progress::json_line(&serde_json::json!({"stream": text})));
             }
-            Report::Plan { layers, .. } => {
+            Report::Plan { layers } => {
                 let layers = layers.iter().filter_map(|l| Digest::parse(l).ok()).collect();
+                // What was removed before it was pinned is to be gone before the worker looks.
+                let barrier = self.committer.barrier();
                 if let Some(job) = self.jobs.get_mut(&number) {
-                    job.pinned = layers;
+                    (job.pinned, job.go_after) = (layers, Some(barrier));
                 }
-                self.answer_worker(number, Answer::Go);
+                self.let_planned_go(self.committer.acked);
+            }
+            Report::Short(bytes) => self.make_room(number, bytes),
+            Report::Reclaimed { orphans, free } => {
+                self.orphans(&orphans);
+                if self.jobs.get(&number).is_some_and(|j| j.purpose == Purpose::Daily) {
+                    self.keep_free(free);
+                }
             }
             Report::Image(image) => {
                 let done = self.add_image(&image);
                 match done {
-                    Ok(id) => self.image_arrived(number, &id, &image.references),
+                    Ok(id) => self.image_arrived(number, &id, &image.references, &image.base),
                     Err(e) => self.job_failed(number, &e),
                 }
                 self.answer_worker(number, Answer::Go);
@@ -212,23 +291,54 @@ impl Engine {
                     job.usage = figures;
                 }
             }
-            Report::Verified { layer, damage } => {
-                self.send_to_listeners(number, super::progress::json_line(&serde_json::json!({"id": layer, "damage": damage})));
+            Report::Verified(line) => self.layer_verified(number, &line),
+            Report::Held(count) => self.trash_held = count > 0,
+            Report::Wear(wear) => {
+                if let Some(job) = self.jobs.get(&number) {
+                    self.job_wore(job.kind, &wear);
+                }
             }
             Report::Done => self.job_done(number),
             Report::Failed { kind, message } => self.job_failed(number, &Error::new(kind, message)),
         }
     }
 
-    fn image_arrived(&mut self, number: u32, id: &Digest, references: &[String]) {
+    /// Jobs that wait for the changes up to a batch go on.
+    pub fn let_planned_go(&mut self, acked: u64) {
+        let ready = |job: &mut Job| job.go_after.take_if(|barrier| *barrier <= acked).is_some();
+        let numbers: Vec<u32> = self.jobs.iter_mut().filter_map(|(number, job)| ready(job).then_some(*number)).collect();
+        for number in numbers {
+            self.answer_worker(number, Answer::Go);
+        }
+    }
+
+    fn layer_verified(&mut self, number: u32, line: &Verified) {
+        let mut json = serde_json::json!({"id": line.layer, "damage": line.damage});
+        if line.repaired || !line.reason.is_empty() {
+            json["repaired"] = line.repaired.into();
+            json["reason"] = line.reason.clone().into();
+        }
+        if line.repaired {
+            log::info!("layer {} was damaged and is repaired: {}", line.layer, line.damage);
+            self.empty_trash_soon();
+        }
+        self.send_to_listeners(number, super::progress::json_line(&json));
+    }
+
+    fn image_arrived(&mut self, number: u32, id: &Digest, references: &[String], base: &str) {
         let action = match self.jobs.get(&number).map(|j| &j.purpose) {
             Some(Purpose::Load { .. }) => "load",
+            Some(Purpose::MakeDelta) => "tag",
             _ => "pull",
         };
         for reference in references {
             let name = crate::image::Reference::parse(reference).map(|r| r.familiar()).unwrap_or_default();
             let id = if action == "pull" { name.clone() } else { id.to_string() };
-            self.emit("image", action, &id, vec![("name".into(), name)]);
+            let mut attributes = vec![("name".into(), name)];
+            if !base.is_empty() {
+                attributes.push(("delta.base".into(), base.to_string()));
+            }
+            self.emit("image", action, &id, attributes);
         }
     }
 
@@ -248,13 +358,17 @@ impl Engine {
         job.finished = true;
         let listeners = std::mem::take(&mut job.listeners);
         match job.purpose.clone() {
+            Purpose::Room { job } => self.answer_worker(job, Answer::Go),
             Purpose::Usage(what) => {
                 let figures = std::mem::take(&mut job.usage);
                 for conn in listeners {
                     self.answer_usage(conn, &what, &figures);
                 }
             }
-            _ => {
+            purpose => {
+                if purpose.stages() {
+                    self.empty_trash_soon(); // its work folder is there
+                }
                 for conn in listeners {
                     self.answer_durably(conn, Reply::StreamEnd);
                 }
@@ -270,10 +384,13 @@ impl Engine {
         job.finished = true;
         let listeners = std::mem::take(&mut job.listeners);
         let purpose = job.purpose.clone();
-        if job.stages() {
+        if job.purpose.stages() {
             self.empty_trash_soon(); // what it had half made is there
         }
         log::warn!("{purpose:?} failed: {error}");
+        if let Purpose::Room { job } = purpose {
+            self.answer_worker(job, Answer::No);
+        }
         for conn in listeners {
             match purpose {
                 Purpose::Usage(_) => self.answer(conn, Reply::Error(Error::new(error.kind(), error.to_string()))),
@@ -282,17 +399,29 @@ impl Engine {
         }
     }
 
+    /// Removes the control groups of jobs whose processes have all ended by now.
+    pub fn leave_groups(&mut self) {
+        self.old_groups.retain(|job| !memory::leave(job));
+    }
+
     fn job_gone(&mut self, number: u32) {
         let finished = self.jobs.get(&number).is_none_or(|j| j.finished);
         if !finished {
-            let why = "the worker was killed before it was done (out of memory?); what is complete is kept: try again";
-            self.job_failed(number, &Error::new(Kind::Internal, why));
-            if let Some(job) = self.jobs.get(&number).filter(|j| j.stages()) {
+            let name = self.jobs.get(&number).map(|j| j.name.clone()).unwrap_or_default();
+            self.job_failed(number, &Error::internal(memory::why_killed(&name)));
+            if let Some(job) = self.jobs.get(&number).filter(|j| j.purpose.stages()) {
                 self.committer.change(Change::Discard { path: format!("staging/{}", job.name) });
             }
         }
         if let Some(job) = self.jobs.remove(&number) {
             self.reactor.remove(&job.socket);
+            if job.purpose == Purpose::Trash && std::mem::take(&mut self.trash_came) {
+                self.empty_trash_soon();
+            }
+            if job.purpose.stages() {
+                self.old_groups.push(job.name);
+                self.leave_groups();
+            }
         }
     }
 }

@@ -285,6 +285,9 @@ impl Engine {
         let stops = std::mem::take(&mut c.stops);
         self.reactor.cancel_timer(token(kind::STOP, number));
         self.save_run_state(id);
+        if self.trash_held {
+            self.empty_trash_soon();
+        }
         if oom {
             self.emit_container("oom", id, &[]);
         }

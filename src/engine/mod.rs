@@ -6,8 +6,10 @@ pub mod attach;
 pub mod commit;
 pub mod container;
 pub mod create;
+pub mod delta_image;
 pub mod events;
 pub mod exec;
+pub mod gc;
 pub mod host;
 pub mod images;
 pub mod jobs;
@@ -25,11 +27,12 @@ pub mod signal;
 pub mod top;
 pub mod usage;
 pub mod volumes;
+pub mod wear;
 
 use crate::base::time::Time;
 use crate::base::{Error, Result};
 use crate::config::Settings;
-use crate::reactor::{Event, Reactor, Token};
+use crate::reactor::{Event, Reactor, Token, now_ms};
 use crate::store;
 use std::collections::BTreeMap;
 
@@ -54,6 +57,10 @@ pub mod kind {
     pub const RESTART: u8 = 7;
     /// Time to empty the trash.
     pub const TRASH: u8 = 8;
+    /// The daily look at unused images.
+    pub const GC: u8 = 11;
+    /// Time to keep the sums of what was written.
+    pub const WEAR: u8 = 13;
     /// End of a client's event stream, by connection.
     pub const EVENTS: u8 = 10;
     /// Watchdog of the service manager.
@@ -124,6 +131,8 @@ pub struct Engine {
     pub networks: networks::Networks,
     /// Running workers.
     pub jobs: BTreeMap<u32, jobs::Job>,
+    /// Jobs that have ended and may have left a control group.
+    pub old_groups: Vec<String>,
     /// Sockets of starters and shims.
     pub shims: BTreeMap<u32, shims::Link>,
     /// What happened lately, and who listens.
@@ -132,8 +141,20 @@ pub struct Engine {
     pub host: host::Host,
     /// Containers whose definition is on its way to the disk, by the batch that holds it.
     pub unborn: Vec<(u64, String)>,
+    /// Something in the trash waits for containers that run on it.
+    pub trash_held: bool,
+    /// Something came while the trash was being emptied.
+    pub trash_came: bool,
+    /// Layers without an image have been removed since somebody asked for room.
+    pub orphans_found: bool,
+    /// Workers that give back room, and wait for the committer.
+    pub reclaims: Vec<jobs::Purpose>,
+    /// How much is written, and for what.
+    pub wears: wear::Wears,
     /// When the daemon started.
     pub started: Time,
+    /// The same by the clock that never jumps.
+    pub started_ms: u64,
     /// The daemon is to end.
     pub stopping: bool,
     next_number: u32,
@@ -142,11 +163,19 @@ pub struct Engine {
 impl Engine {
     /// An engine over an opened data root; reads what is there.
     pub fn new(settings: Settings) -> Result<Engine> {
+        store::probe(settings.data_root.as_ref())?;
         let root = store::Root::open(settings.data_root.as_ref())?;
+        let mut space = store::limits(root.path(), &settings.storage_reserve, &settings.storage_quota)?;
+        (space.frees, space.spare) = (settings.gc.enabled, settings.gc.keep_free_bytes());
+        let mut root = root.with(space, store::Stores::default());
+        for refused in root.add_stores(&settings.image_stores) {
+            log::error!("{refused}");
+        }
         let reactor = Reactor::new()?;
         let committer = commit::Committer::start(root.path(), &reactor)?;
         let networks = networks::Networks::new(&settings)?;
         let host = host::Host::probe(&root);
+        let wears = wear::Wears::load(&settings.exec_root, root.path());
         let mut engine = Engine {
             settings,
             reactor,
@@ -159,14 +188,22 @@ impl Engine {
             volumes: volumes::Volumes::default(),
             networks,
             jobs: BTreeMap::new(),
+            old_groups: Vec::new(),
             shims: BTreeMap::new(),
             events: events::Events::default(),
             host,
             unborn: Vec::new(),
+            trash_held: false,
+            trash_came: false,
+            orphans_found: false,
+            reclaims: Vec::new(),
+            wears,
             started: Time::now(),
+            started_ms: now_ms(),
             stopping: false,
             next_number: 1,
         };
+        crate::worker::memory::clear();
         engine.restore()?;
         Ok(engine)
     }
@@ -209,6 +246,8 @@ impl Engine {
                 (kind::STOP, number) => self.stop_deadline(number),
                 (kind::RESTART, number) => self.restart_due(number),
                 (kind::TRASH, _) => self.empty_trash(),
+                (kind::GC, _) => self.daily_look(),
+                (kind::WEAR, _) => self.keep_wear(),
                 (kind::EVENTS, conn) => {
                     self.events.unsubscribe(conn);
                     self.answer(conn, Reply::StreamEnd);
@@ -247,6 +286,11 @@ impl Engine {
             }
         }
         let acked = self.committer.acked;
+        self.let_planned_go(acked);
+        self.reclaim_due();
+        if let (bytes, batches @ 1..) = std::mem::take(&mut self.committer.wrote) {
+            self.state_wore(bytes, batches, acked);
+        }
         self.unborn.retain(|(batch, _)| *batch > acked);
         if self.committer.is_gone() && !self.stopping {
             log::error!("the committer has died; starting another");
@@ -268,6 +312,7 @@ impl Engine {
     /// Children that have ended are reaped; their sockets tell what became of them.
     pub fn reap(&mut self) {
         while let Ok(Some(_)) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {}
+        self.leave_groups();
     }
 
     /// Records an event and hands it to those who listen.

@@ -3,7 +3,7 @@
 use crate::base::{Error, Result};
 use crate::engine::jobs::Purpose;
 use crate::engine::{ConnId, Engine, Reply};
-use crate::wire::worker::{Auth, Job as Task, Registries};
+use crate::wire::worker::{Auth, DeltaMode, Job as Task, Registries};
 use std::os::fd::AsFd;
 
 impl Engine {
@@ -23,23 +23,40 @@ impl Engine {
             no_proxy: or_env(&s.proxies.no_proxy, "NO_PROXY"),
             max_downloads: s.max_concurrent_downloads,
             max_attempts: s.max_download_attempts,
+            rate: crate::base::size::parse(&s.download_rate_limit).unwrap_or(0),
+            pace_file: format!("{}/download-pace", s.exec_root),
+            stall: s.download_stall_timeout,
+            delta: DeltaMode::parse(&s.delta).unwrap_or_default(),
         }
     }
 
-    /// `POST /images/create?fromImage=`: joins a running pull of the same, or starts one.
-    pub fn pull(&mut self, conn: ConnId, reference: &str, all_tags: bool, platform: &str, auth: Option<Auth>) -> Result<()> {
+    /// `POST /images/create?fromImage=`: joins a running pull of the same, or starts one. `delta` may be empty: as the settings say.
+    pub fn pull(
+        &mut self,
+        conn: ConnId,
+        reference: &str,
+        all_tags: bool,
+        platform: &str,
+        delta: &str,
+        auth: Option<Auth>,
+    ) -> Result<()> {
+        let mut registries = self.registries();
+        if !delta.is_empty() {
+            registries.delta = DeltaMode::parse(delta)?;
+        }
+        self.root.check_writable()?;
         if !platform.is_empty() {
             crate::image::Platform::parse(platform, &self.host.platform)?;
         }
         // Clients with different credentials must not see each other's images: they do not join.
         let who = auth.as_ref().map(|a| format!("{}\0{}\0{}\0{}", a.username, a.password, a.identity_token, a.registry_token));
         let key =
-            crate::image::Digest::of(format!("{reference} {all_tags} {platform} {}", who.unwrap_or_default()).as_bytes()).hex();
+            crate::image::Digest::of(format!("{reference} {all_tags} {platform} {delta} {}", who.unwrap_or_default()).as_bytes())
+                .hex();
         let running = self.jobs.values_mut().find(|j| j.purpose == Purpose::Pull { key: key.clone() } && !j.listeners.is_empty());
         match running {
             Some(job) => job.listeners.push(conn),
             None => {
-                let registries = self.registries();
                 let task =
                     Task::Pull { reference: reference.to_string(), all_tags, platform: platform.to_string(), auth, registries };
                 self.spawn_worker(Purpose::Pull { key }, task, &[], vec![conn])?;
@@ -58,6 +75,7 @@ impl Engine {
         body: crate::wire::http::Body,
         quiet: bool,
     ) -> Result<()> {
+        self.root.check_writable()?;
         let (length, chunked) = match body {
             crate::wire::http::Body::Length(n) => (Some(n), false),
             crate::wire::http::Body::Chunked => (None, true),

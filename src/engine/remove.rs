@@ -3,6 +3,7 @@
 use crate::base::{Error, Result};
 use crate::engine::container::{After, Condition, Container, Status};
 use crate::engine::{ConnId, Engine, Reply, kind, token};
+use crate::reactor::now_ms;
 use crate::wire::commit::Change;
 
 impl Engine {
@@ -40,6 +41,9 @@ impl Engine {
         self.reactor.cancel_timer(token(kind::STOP, c.number));
         self.reactor.cancel_timer(token(kind::RESTART, c.number));
         self.execs.retain(|_, e| e.container != id);
+        if let Some(image) = self.images.by_id.get_mut(&c.image) {
+            image.used_ms = Some(now_ms());
+        }
         self.sweep_cgroup(&c.cgroup, id);
         let path = format!("containers/{id}");
         self.committer.change(if c.is_volatile() { Change::Discard { path } } else { Change::Trash { path } });

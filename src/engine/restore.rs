@@ -9,9 +9,12 @@ use crate::engine::lifecycle::Cause;
 use crate::engine::shims::Owner;
 use crate::engine::volumes::Volume;
 use crate::image::Digest;
+use crate::image::config::ImageConfig;
 use crate::store;
+use crate::wire::commit::Change;
 use crate::wire::shim::{self, Record};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A container whose daemon did not see its end: Docker's code for it.
@@ -22,8 +25,10 @@ impl Engine {
     pub fn restore(&mut self) -> Result<()> {
         let (images, mut aside) = store::images(&self.root)?;
         for stored in images {
+            let (pulled, in_store) = (stored.info.pulled, stored.in_store);
             match Image::new(stored.id, stored.config, stored.layers, stored.info.sizes) {
-                Ok(image) => {
+                Ok(mut image) => {
+                    (image.pulled, image.in_store) = (pulled, in_store);
                     self.images.by_id.insert(image.id, image);
                 }
                 Err(e) => log::error!("image {} is set aside: {e}", stored.id),
@@ -31,25 +36,52 @@ impl Engine {
         }
         let (tags, more) = store::tags(&self.root)?;
         aside.extend(more);
+        let named: BTreeSet<Digest> = tags.iter().map(|tag| tag.image).collect();
         for tag in tags {
             match self.images.by_id.contains_key(&tag.image) {
+                true if tag.in_store => self.images.add_store_tag(tag.reference, tag.image),
                 true => {
                     self.images.tags.insert(tag.reference, tag.image);
                 }
                 false => log::error!("tag {} is set aside: its image {} is not there", tag.reference, tag.image),
             }
         }
-        for aside in aside {
-            log::error!("{} is set aside: {}", aside.path.display(), aside.reason);
+        if let Err(e) = self.root.check_writable() {
+            log::warn!("{e}");
         }
         self.restore_volumes();
         self.restore_containers();
+        for aside in aside {
+            match self.never_told(&aside.path).filter(|id| !named.contains(id)) {
+                Some(id) => self.committer.change(Change::Discard { path: format!("images/sha256/{}", id.hex()) }),
+                None => log::error!("{} is set aside: {}", aside.path.display(), aside.reason),
+            }
+        }
         self.empty_trash_soon();
+        self.look_daily();
         Ok(())
+    }
+
+    /// The ID, if that is an image with a whole config that lacks a layer, and no container has it: its worker was killed before it
+    /// could tell of it, and a removal that knew nothing of it took the layer.
+    fn never_told(&self, path: &Path) -> Option<Digest> {
+        let id = Digest::from_hex(path.strip_prefix(self.root.path().join("images/sha256")).ok()?.to_str()?).ok()?;
+        let config = std::fs::read(path.join("config.json")).ok()?;
+        let lacks = Digest::of(&config) == id
+            && ImageConfig::parse(&config).ok()?.rootfs.diff_ids.iter().any(|layer| !self.root.has_layer(layer));
+        (lacks && self.root.check_writable().is_ok() && !self.containers.all().any(|c| c.image == id)).then_some(id)
     }
 
     fn restore_volumes(&mut self) {
         for path in entries(&self.root.path().join("volumes")) {
+            // A volume that was being made when the power went: nobody has put anything into it.
+            let empty = std::fs::read_dir(path.join("_data"))
+                .map_or_else(|e| e.kind() == std::io::ErrorKind::NotFound, |mut all| all.next().is_none());
+            if !path.join("volume.json").exists() && empty {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                self.committer.change(Change::Discard { path: format!("volumes/{name}") });
+                continue;
+            }
             match read::<Volume>(&path.join("volume.json")) {
                 Ok(volume) => {
                     self.volumes.by_name.insert(volume.name.clone(), volume);
@@ -76,7 +108,7 @@ impl Engine {
             // A folder without a definition is of a container that went with its end, or was never acknowledged.
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if !path.join("config.json").exists() && !found.contains(&name) {
-                self.committer.change(crate::wire::commit::Change::Discard { path: format!("containers/{name}") });
+                self.committer.change(Change::Discard { path: format!("containers/{name}") });
             }
         }
         for id in &found {

@@ -1,5 +1,6 @@
 //! Floor 1: what an image is, as pure data: references, digests, platforms, manifests, configs.
 
+pub mod archive;
 pub mod config;
 pub mod digest;
 pub mod manifest;

@@ -24,18 +24,16 @@ impl Platform {
         Platform { os: os.to_ascii_lowercase(), architecture, variant }
     }
 
-    /// The platform of this machine.
+    /// The platform of this machine. A 64-bit ARM is named in full, as Docker names it in what it says about a host.
     pub fn host() -> Platform {
-        let uname = rustix::system::uname();
-        let machine = uname.machine().to_str().unwrap_or("");
-        // A 64-bit kernel under a 32-bit binary runs what the binary's architecture runs.
-        let (architecture, variant) = match std::env::consts::ARCH {
-            "arm" => ("arm", arm_variant(machine)),
-            "x86_64" => ("amd64", ""),
-            "aarch64" => ("arm64", ""),
-            other => (other, ""),
-        };
-        Platform::new("linux", architecture, variant)
+        Platform::of(std::env::consts::ARCH, &rustix::system::uname().machine().to_string_lossy())
+    }
+
+    /// The platform of a program built for `architecture` (Rust's name) under a kernel that calls its machine `machine`. What the
+    /// program was built for decides: a 64-bit kernel may lack all 64-bit libraries.
+    fn of(architecture: &str, machine: &str) -> Platform {
+        let host = Platform::new("linux", architecture, if architecture == "arm" { arm_variant(machine) } else { "" });
+        if host.architecture == "arm64" { Platform { variant: "v8".into(), ..host } } else { host }
     }
 
     /// Parses `os[/architecture[/variant]]`, or an architecture alone; missing parts are those of `host`.
@@ -154,6 +152,20 @@ mod tests {
         assert_eq!(best("linux/amd64", &["linux/386", "linux/amd64"]).unwrap(), "linux/amd64");
         assert_eq!(best("linux/riscv64", &["linux/riscv64"]).unwrap(), "linux/riscv64");
         assert_eq!(best("linux/amd64", &["windows/amd64", "unknown/unknown"]), None);
+    }
+
+    #[test]
+    fn each_of_the_five_machines_has_its_platform() {
+        for (architecture, machine, platform) in [
+            ("arm", "armv6l", "linux/arm/v6"),
+            ("arm", "armv7l", "linux/arm/v7"),
+            ("arm", "aarch64", "linux/arm/v8"),
+            ("aarch64", "aarch64", "linux/arm64/v8"),
+            ("riscv64", "riscv64", "linux/riscv64"),
+            ("x86_64", "x86_64", "linux/amd64"),
+        ] {
+            assert_eq!(Platform::of(architecture, machine).to_string(), platform);
+        }
     }
 
     #[test]

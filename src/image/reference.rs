@@ -22,7 +22,7 @@ pub struct Reference {
 impl Reference {
     /// Parses what a person writes: `busybox`, `me/app:1`, `host:5000/a/b@sha256:…`. Adds no tag.
     pub fn parse(text: &str) -> Result<Reference> {
-        if text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        if is_id(text) {
             return Err(Error::invalid(format!("invalid repository name ({text}), cannot specify 64-byte hexadecimal strings")));
         }
         let (domain, rest) = split_domain(text);
@@ -88,9 +88,9 @@ impl Reference {
             return self.name();
         }
         match self.path.strip_prefix(OFFICIAL) {
-            Some(short) if !short.contains('/') => short.to_string(),
-            // What would be read as another registry keeps its own's name.
-            _ if split_domain(&self.path).0 != DEFAULT_DOMAIN => self.name(),
+            Some(short) if !short.contains('/') && !is_id(short) => short.to_string(),
+            // What would be read as another registry, or as this one's name once more, keeps its own's name.
+            _ if split_domain(&self.path) != (DEFAULT_DOMAIN, &self.path) => self.name(),
             _ => self.path.clone(),
         }
     }
@@ -150,6 +150,11 @@ impl fmt::Display for Reference {
 
 fn bad_format() -> Error {
     Error::invalid("invalid reference format")
+}
+
+/// What would be read as an image ID.
+fn is_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// What Docker takes for a domain: the part before the first slash, if it has a dot or colon, is `localhost`, or could be no path.

@@ -1,10 +1,11 @@
 //! Decompression without I/O: gzip (all members, checksums verified), zstd, or none, recognised by the first bytes.
 
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, need};
 use crc32fast::Hasher;
 use miniz_oxide::inflate::TINFLStatus;
-use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
+use miniz_oxide::inflate::core::{BlockBoundaryState, DecompressorOxide, decompress, inflate_flags};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+use serde::{Deserialize, Serialize};
 use std::io::Read;
 
 /// Where decompressed bytes go.
@@ -16,6 +17,8 @@ const WINDOW: usize = 32 * 1024;
 const OUT: usize = 160 * 1024;
 /// The largest zstd window that is accepted, as the format's specification advises; it is memory.
 const ZSTD_WINDOW: u64 = 8 << 20;
+/// A larger window is announced before memory is taken for it.
+const SMALL_WINDOW: u64 = 1 << 20;
 /// The largest zstd block, with its header and a checksum.
 const LARGEST_BLOCK: usize = 128 * 1024 + 7;
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -40,23 +43,74 @@ impl Default for Decoder {
     }
 }
 
+/// What a decoder needs to go on where it stopped.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum State {
+    /// No compression.
+    Plain,
+    /// Between two deflate blocks, or outside of them.
+    Gzip {
+        /// Where in the member.
+        part: Part,
+        /// Its header's flags.
+        flags: u8,
+        /// Bytes of the field being read.
+        field: [u8; 8],
+        /// How many bits of the last byte are still to be used, and these.
+        bits: (u8, u8),
+        /// The last output, which further blocks refer to.
+        window: Vec<u8>,
+        /// Checksum of the member's output so far.
+        crc: u32,
+        /// Its length.
+        length: u32,
+    },
+    /// Between two frames.
+    Zstd {
+        /// Input that has been taken but not used.
+        pending: Vec<u8>,
+        /// Bytes still to be passed over.
+        skip: u64,
+    },
+}
+
 impl Decoder {
-    /// Takes all of `input`; what it decodes to goes to `sink`.
-    pub fn push(&mut self, input: &[u8], sink: Sink<'_>) -> Result<()> {
+    /// Takes `input` off its front; what it decodes to goes to `sink`. With `pause` it stops at the first place from which
+    /// another decoder could go on ([`Decoder::save`]), and says whether it has.
+    pub fn push(&mut self, input: &mut &[u8], pause: bool, sink: Sink<'_>) -> Result<bool> {
         match self {
             Decoder::Unknown(seen) => {
-                seen.extend_from_slice(input);
+                seen.extend_from_slice(std::mem::take(input));
                 if seen.len() < 4 {
-                    return Ok(());
+                    return Ok(false);
                 }
                 let seen = std::mem::take(seen);
                 *self = Decoder::recognise(&seen);
-                self.push(&seen, sink)
+                self.push(&mut &seen[..], false, sink)
             }
-            Decoder::Gzip(gzip) => gzip.push(input, sink),
-            Decoder::Zstd(zstd) => zstd.push(input, sink),
-            Decoder::Plain => sink(input),
+            Decoder::Gzip(gzip) => gzip.push(input, pause, sink),
+            Decoder::Zstd(zstd) => zstd.push(std::mem::take(input), pause, sink),
+            Decoder::Plain => sink(std::mem::take(input)).map(|()| pause),
         }
+    }
+
+    /// The state after a push that has stopped.
+    pub fn save(&self) -> Option<State> {
+        match self {
+            Decoder::Unknown(_) => None,
+            Decoder::Gzip(gzip) => gzip.save(),
+            Decoder::Zstd(zstd) => (!zstd.started).then(|| State::Zstd { pending: zstd.pending.clone(), skip: zstd.skip }),
+            Decoder::Plain => Some(State::Plain),
+        }
+    }
+
+    /// Goes on from a saved state.
+    pub fn resume(state: State) -> Result<Decoder> {
+        Ok(match state {
+            State::Plain => Decoder::Plain,
+            State::Zstd { pending, skip } => Decoder::Zstd(Box::new(Zstd { pending, skip, ..Zstd::default() })),
+            state => Decoder::Gzip(Box::new(Gzip::resume(state)?)),
+        })
     }
 
     /// The input has ended.
@@ -82,17 +136,21 @@ impl Decoder {
 }
 
 /// Where in a gzip member the input stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Part {
     /// The ten fixed bytes, so many of them seen.
     Head(usize),
     /// Of the extra field's length, so many bytes seen.
     ExtraLength(usize),
     /// So many bytes of it to come.
     Extra(usize),
+    /// In the file's name.
     Name,
+    /// In the comment.
     Comment,
+    /// The header's checksum, so many bytes seen.
     HeadSum(usize),
+    /// In the deflate stream.
     Body,
     /// Checksum and length, so many of the eight bytes seen.
     Trailer(usize),
@@ -133,14 +191,16 @@ fn bad_gzip(what: &str) -> Error {
 }
 
 impl Gzip {
-    fn push(&mut self, mut input: &[u8], sink: Sink<'_>) -> Result<()> {
-        while !input.is_empty() {
+    fn push(&mut self, input: &mut &[u8], pause: bool, sink: Sink<'_>) -> Result<bool> {
+        while let Some((byte, rest)) = input.split_first() {
             if self.part == Part::Body {
-                self.inflate(&mut input, sink)?;
+                if self.inflate(input, pause, sink)? {
+                    return Ok(true);
+                }
                 continue;
             }
-            let byte = input[0];
-            input = &input[1..];
+            let byte = *byte;
+            *input = rest;
             let next = match self.part {
                 Part::Head(n) => {
                     match n {
@@ -187,7 +247,53 @@ impl Gzip {
                 self.crc.reset();
             }
         }
-        Ok(())
+        Ok(pause && self.part == Part::After)
+    }
+
+    fn save(&self) -> Option<State> {
+        let boundary = self.inflate.block_boundary_state();
+        let bits = match (self.part, boundary) {
+            (Part::Body, None) => return None,
+            (Part::Body, Some(state)) => (state.num_bits, state.bit_buf),
+            _ => (0, 0),
+        };
+        let window = if self.part == Part::Body { self.out_len.saturating_sub(WINDOW)..self.out_len } else { 0..0 };
+        Some(State::Gzip {
+            part: self.part,
+            flags: self.flags,
+            field: self.field,
+            bits,
+            window: self.out[window].to_vec(),
+            crc: self.crc.clone().finalize(),
+            length: self.length,
+        })
+    }
+
+    fn resume(state: State) -> Result<Gzip> {
+        let State::Gzip { part, flags, field, bits: (num_bits, bit_buf), window, crc, length } = state else {
+            return Err(bad_gzip("a state of another kind"));
+        };
+        let inside = match part {
+            Part::ExtraLength(n) => n < 2,
+            Part::Trailer(n) => n < 8,
+            _ => true,
+        };
+        if window.len() > WINDOW || num_bits > 7 || !inside {
+            return Err(bad_gzip("a state that cannot be"));
+        }
+        let boundary = BlockBoundaryState { num_bits, bit_buf, ..BlockBoundaryState::default() };
+        let mut gzip = Gzip {
+            part,
+            flags,
+            field,
+            inflate: DecompressorOxide::from_block_boundary_state(&boundary),
+            out_len: window.len(),
+            crc: Hasher::new_with_initial(crc),
+            length,
+            ..Gzip::default()
+        };
+        gzip.out[..window.len()].copy_from_slice(&window);
+        Ok(gzip)
     }
 
     /// Passes over the parts of a header that this member does not have.
@@ -207,13 +313,15 @@ impl Gzip {
         }
     }
 
-    fn inflate(&mut self, input: &mut &[u8], sink: Sink<'_>) -> Result<()> {
+    /// Returns true if it stopped between two blocks, as it was asked to.
+    fn inflate(&mut self, input: &mut &[u8], pause: bool, sink: Sink<'_>) -> Result<bool> {
         const FLAGS: u32 = inflate_flags::TINFL_FLAG_HAS_MORE_INPUT | inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
+        let flags = if pause { FLAGS | inflate_flags::TINFL_FLAG_STOP_ON_BLOCK_BOUNDARY } else { FLAGS };
         if self.out_len == self.out.len() {
             self.out.copy_within(self.out_len - WINDOW.., 0);
             self.out_len = WINDOW;
         }
-        let (status, used, made) = decompress(&mut self.inflate, input, &mut self.out, self.out_len, FLAGS);
+        let (status, used, made) = decompress(&mut self.inflate, input, &mut self.out, self.out_len, flags);
         *input = &input[used..];
         let fresh = &self.out[self.out_len..self.out_len + made];
         self.crc.update(fresh);
@@ -223,10 +331,11 @@ impl Gzip {
             sink(fresh)?;
         }
         match status {
-            TINFLStatus::NeedsMoreInput | TINFLStatus::HasMoreOutput => Ok(()),
+            TINFLStatus::NeedsMoreInput | TINFLStatus::HasMoreOutput => Ok(false),
+            TINFLStatus::BlockBoundary => Ok(true),
             TINFLStatus::Done => {
                 self.part = Part::Trailer(0);
-                Ok(())
+                Ok(false)
             }
             _ => Err(bad_gzip("corrupt deflate stream")),
         }
@@ -278,19 +387,21 @@ fn bad_zstd(what: impl std::fmt::Display) -> Error {
 }
 
 impl Zstd {
-    fn push(&mut self, input: &[u8], sink: Sink<'_>) -> Result<()> {
+    fn push(&mut self, input: &[u8], pause: bool, sink: Sink<'_>) -> Result<bool> {
         // Whole blocks only are given to the decoder: what is pending never grows past one block and one input.
         self.pending.extend_from_slice(input);
-        self.decode(sink)
+        self.decode(pause, sink)?;
+        Ok(pause && !self.started)
     }
 
     fn finish(&mut self, sink: Sink<'_>) -> Result<()> {
         self.last = true;
-        self.decode(sink)?;
+        self.decode(false, sink)?;
         if self.started || !self.pending.is_empty() || self.skip > 0 { Err(bad_zstd("unexpected end")) } else { Ok(()) }
     }
 
-    fn decode(&mut self, sink: Sink<'_>) -> Result<()> {
+    /// With `pause` it stops after a frame.
+    fn decode(&mut self, pause: bool, sink: Sink<'_>) -> Result<()> {
         let mut at = 0;
         while at < self.pending.len() {
             let rest = &self.pending[at..];
@@ -306,6 +417,10 @@ impl Zstd {
                 if rest[1..4] == SKIPPABLE && rest[0] & 0xf0 == 0x50 {
                     self.skip = 8 + u64::from(u32::from_le_bytes([rest[4], rest[5], rest[6], rest[7]]));
                     continue;
+                }
+                let window = window(rest);
+                if (SMALL_WINDOW..=ZSTD_WINDOW).contains(&window) {
+                    need::announce(2 * window); // the decoder's buffer grows by doubling
                 }
                 let mut source = rest;
                 self.frame.reset(&mut source).map_err(bad_zstd)?;
@@ -328,10 +443,33 @@ impl Zstd {
                     sink(&self.out[..n])?;
                 }
                 self.started = !finished;
+                if finished && pause {
+                    break;
+                }
             }
         }
         self.pending.drain(..at);
         Ok(())
+    }
+}
+
+/// The size in bytes of the window that a frame's header asks for.
+fn window(header: &[u8]) -> u64 {
+    // RFC 8878, 3.1.1.1: a frame of a single segment has its content's size in the place of the window's.
+    let (descriptor, next) = (header[4], &header[5..]);
+    if descriptor & 0x20 == 0 {
+        let (exponent, mantissa) = (u32::from(next[0] >> 3), u64::from(next[0] & 7));
+        let base = 1u64 << (10 + exponent);
+        return base + base / 8 * mantissa;
+    }
+    let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
+    let next = next.get(dictionary..).unwrap_or(&[]);
+    let number = |length: usize| next.iter().take(length).rev().fold(0, |n, byte| n << 8 | u64::from(*byte));
+    match descriptor >> 6 {
+        0 => number(1),
+        1 => 256 + number(2),
+        2 => number(4),
+        _ => number(8),
     }
 }
 
@@ -370,12 +508,27 @@ mod tests {
     }
 
     fn decode(data: &[u8], step: usize) -> Result<Vec<u8>> {
+        let straight = decode_with(data, step, false);
+        let resumed = decode_with(data, step, true);
+        assert_eq!(straight.as_ref().map_err(|e| e.to_string()), resumed.as_ref().map_err(|e| e.to_string()));
+        straight
+    }
+
+    fn decode_with(data: &[u8], step: usize, pause: bool) -> Result<Vec<u8>> {
         let (mut decoder, mut out) = (Decoder::default(), Vec::new());
         for chunk in data.chunks(step) {
-            decoder.push(chunk, &mut |d| {
-                out.extend_from_slice(d);
-                Ok(())
-            })?;
+            let mut rest = chunk;
+            while !rest.is_empty() {
+                // At every place where it can: another one goes on.
+                let paused = decoder.push(&mut rest, pause, &mut |d| {
+                    out.extend_from_slice(d);
+                    Ok(())
+                })?;
+                if let Some(state) = paused.then(|| decoder.save()).flatten() {
+                    let state = postcard::to_allocvec(&state).unwrap();
+                    decoder = Decoder::resume(postcard::from_bytes(&state).unwrap())?;
+                }
+            }
         }
         decoder.finish(&mut |d| {
             out.extend_from_slice(d);

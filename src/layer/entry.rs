@@ -1,6 +1,7 @@
 //! One entry of a tar, put together from its header block, GNU long names and pax records.
 
 use crate::base::{Error, Result};
+use serde::{Deserialize, Serialize};
 
 /// The longest path or link target, in bytes (the kernel's limit).
 pub const LONGEST_PATH: usize = 4096;
@@ -8,7 +9,7 @@ pub const LONGEST_PATH: usize = 4096;
 pub const MOST_XATTRS: usize = 256;
 
 /// What an entry makes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// A regular file.
     #[default]
@@ -28,7 +29,7 @@ pub enum Kind {
 }
 
 /// One entry. Reused from entry to entry.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Entry {
     /// What it makes.
     pub kind: Kind,
@@ -87,6 +88,19 @@ pub(super) struct SparseRecords {
 pub(super) const MOST_PIECES: usize = 16 * 1024;
 
 impl Extra {
+    /// Nothing is said about the next entry.
+    pub fn is_empty(&self) -> bool {
+        let sparse = &self.sparse;
+        let numbers = [self.size, sparse.major, sparse.real_size, sparse.offset];
+        let names = [&self.path, &self.link, &sparse.name];
+        names.iter().all(|n| n.is_none())
+            && numbers.iter().all(|n| n.is_none())
+            && self.uid.or(self.gid).is_none()
+            && self.time.is_none()
+            && self.xattrs.is_empty()
+            && sparse.map.is_empty()
+    }
+
     /// Takes in the records of a pax header. Global headers give only times and owners.
     pub fn add_records(&mut self, mut data: &[u8], global: bool) -> Result<()> {
         while !data.is_empty() {

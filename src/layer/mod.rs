@@ -2,17 +2,24 @@
 //! ([`Skeleton`]).
 
 mod apply;
+pub mod checkpoint;
 pub mod decode;
 pub mod entry;
 mod extract;
 mod flush;
+mod folders;
+mod made;
 pub mod ops;
 pub mod path;
 mod place;
 pub mod rebuild;
+mod restore;
 pub mod skeleton;
+mod spool;
 pub mod tar;
-mod times;
+mod twin;
+mod undo;
+mod xattr;
 
 pub use apply::{Applied, Apply};
 pub use extract::MASKED;

@@ -29,6 +29,8 @@ pub enum Op {
         length: u64,
         /// Zero bytes after it.
         pad: u64,
+        /// CRC-32 of the content.
+        sum: u32,
     },
     /// So many bytes follow: [`Ops::take`] gives them; what is not taken is skipped.
     Literal(u64),
@@ -170,6 +172,11 @@ impl<'a> Ops<'a> {
     }
 
     fn read_file(&mut self, code: u8) -> Result<(Op, u64)> {
+        let mut sum = [0; 4];
+        if code & op::SUM == 0 {
+            return Err(damaged("a file without a checksum"));
+        }
+        sum.copy_from_slice(self.bytes(4)?);
         let length = self.number()?;
         let offset = if code & op::OFFSET != 0 { self.number()? } else { 0 };
         self.path.clear();
@@ -196,7 +203,7 @@ impl<'a> Ops<'a> {
         };
         let ordinal = self.files;
         self.files += 1;
-        Ok((Op::File { ordinal, offset, length, pad }, length + pad))
+        Ok((Op::File { ordinal, offset, length, pad, sum: u32::from_le_bytes(sum) }, length + pad))
     }
 
     fn number(&mut self) -> Result<u64> {

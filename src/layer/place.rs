@@ -2,6 +2,7 @@
 //! as if the layer were the root file system, and nothing outside is ever reached.
 
 use crate::base::{Context, Error, Result};
+use crate::layer::made::Made;
 use crate::layer::path;
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -17,9 +18,12 @@ const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOL
 
 /// The root of a layer's files, and the folder used last.
 pub struct Tree {
-    root: OwnedFd,
+    /// The folder fs/.
+    pub root: OwnedFd,
     last: Option<Place>,
     has_openat2: bool,
+    /// Where the names made are listed, if the layer can be resumed.
+    pub made: Option<Made>,
 }
 
 struct Place {
@@ -32,8 +36,13 @@ struct Place {
 
 impl Tree {
     /// Of an open folder.
-    pub fn new(root: OwnedFd) -> Tree {
-        Tree { root, last: None, has_openat2: true }
+    pub fn new(root: OwnedFd, made: Option<Made>) -> Tree {
+        Tree { root, last: None, has_openat2: true, made }
+    }
+
+    /// A name (without symbolic links) has been made.
+    pub fn note(&mut self, real: &[u8]) -> Result<()> {
+        self.made.as_mut().map_or(Ok(()), |made| made.add(real))
     }
 
     /// Forgets the folder used last: something was replaced.
@@ -76,6 +85,18 @@ impl Tree {
         Ok(at)
     }
 
+    /// The same, open for changes of its metadata.
+    pub fn open_folder(&self, real: &[u8]) -> rustix::io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        if !real.is_empty() && self.has_openat2 {
+            match open_exact(self.root.as_fd(), real, flags) {
+                Err(Errno::NOSYS) => {}
+                other => return other,
+            }
+        }
+        rustix::fs::openat(self.exact(real)?, c".", flags, Mode::empty())
+    }
+
     fn find(&mut self, asked: &[u8], make: bool) -> Result<(OwnedFd, Vec<u8>)> {
         match self.exact(asked) {
             Ok(folder) => Ok((folder, asked.to_vec())),
@@ -88,7 +109,7 @@ impl Tree {
     }
 
     /// One name after the other. Holds one descriptor; `..` in a link's target goes back to the root and down again.
-    fn walk(&self, asked: &[u8], make: bool) -> Result<(OwnedFd, Vec<u8>)> {
+    fn walk(&mut self, asked: &[u8], make: bool) -> Result<(OwnedFd, Vec<u8>)> {
         let mut todo: VecDeque<Vec<u8>> = asked.split(|b| *b == b'/').map(<[u8]>::to_vec).collect();
         let mut real: Vec<u8> = Vec::new();
         let mut at = self.exact(b"")?;
@@ -117,6 +138,7 @@ impl Tree {
                     rustix::fs::mkdirat(&at, &part[..], Mode::from_raw_mode(0o755))?;
                     at = rustix::fs::openat(&at, &part[..], FOLDER, Mode::empty())?;
                     push(&mut real, &part);
+                    self.note(&real)?;
                 }
                 Err(Errno::NOTDIR | Errno::LOOP) => {
                     let target = match rustix::fs::readlinkat(&at, &part[..], Vec::new()) {

@@ -4,11 +4,13 @@
 use crate::base::{Context, Error, Result};
 use crate::layer::flush::forget_file;
 use crate::layer::ops::{Op, Ops, damaged};
-use crate::layer::place;
-use crate::layer::skeleton::{END_MAGIC, HEAD, MAGIC, MOVED, POINT, Point, TRAILER, VERSION, extra_name};
-use rustix::fs::{Mode, OFlags};
+use crate::layer::skeleton::{END_MAGIC, HEAD, MAGIC, MOST_POINTS, MOVED, POINT, Point, TRAILER, VERSION, extra_name};
+use crate::layer::{path, place};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+use std::cell::OnceCell;
 use std::fs::File;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -25,6 +27,7 @@ pub struct Skeleton {
     moved: u64,
     index_at: u64,
     index: u64,
+    points: OnceCell<Vec<Point>>,
 }
 
 impl Skeleton {
@@ -70,7 +73,7 @@ impl Skeleton {
         {
             return Err(damaged("its parts do not fit its length").context(what()));
         }
-        Ok(Skeleton { file, fs, extra, tar_size, entries, ops_end, moved_at, moved, index_at, index })
+        Ok(Skeleton { file, fs, extra, tar_size, entries, ops_end, moved_at, moved, index_at, index, points: OnceCell::new() })
     }
 
     /// Length of the tar.
@@ -90,21 +93,10 @@ impl Skeleton {
 
     /// Reads the operations from the last index point at or before an offset of the tar.
     pub fn ops_before(&self, offset: u64) -> Result<Ops<'_>> {
-        let (mut low, mut high) = (0, self.index);
-        let mut best = None;
-        while low < high {
-            let middle = (low + high) / 2;
-            let point = self.point(middle)?;
-            if point.tar <= offset {
-                best = Some(point);
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
+        let points = self.points()?;
         let mut ops = self.ops();
-        if let Some(point) = best {
-            ops.jump(point)?;
+        if let Some(before) = points.partition_point(|point| point.tar <= offset).checked_sub(1) {
+            ops.jump(points[before])?;
         }
         Ok(ops)
     }
@@ -129,10 +121,69 @@ impl Skeleton {
         }
     }
 
-    fn point(&self, nth: u64) -> Result<Point> {
-        let mut bytes = [0; POINT];
-        self.file.read_exact_at(&mut bytes, self.index_at + nth * POINT as u64).context(|| "read the index of a skeleton")?;
-        Ok(Point { tar: u64_at(&bytes), at: u64_at(&bytes[8..]), files: u64_at(&bytes[16..]) })
+    /// Is there nothing at the place of an entry? In a layer that has replaced nothing, each is where it was made. (A kernel that
+    /// cannot look misses nothing.)
+    pub fn lacks(&self, entry: &[u8]) -> bool {
+        let Ok(name) = path::clean(entry) else { return false };
+        let (folder, last) = path::split(&name);
+        let name = match last.strip_prefix(b".wh.") {
+            Some(hidden) if hidden.starts_with(b".wh.") => folder.to_vec(),
+            Some(hidden) if folder.is_empty() => hidden.to_vec(),
+            Some(hidden) => [folder, b"/", hidden].concat(),
+            None => name.clone(),
+        };
+        if name.is_empty() {
+            return false;
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        rustix::fs::openat2(&self.fs, &name[..], flags, Mode::empty(), resolve).is_err_and(|e| e == Errno::NOENT)
+    }
+
+    /// Calls `found` with each file whose content is not what it was, and how; reads everything. `go_on` is asked between files.
+    pub fn damaged_files(&self, go_on: &dyn Fn() -> Result<()>, found: &mut dyn FnMut(&[u8], &str)) -> Result<()> {
+        let mut buffer = vec![0; 128 * 1024];
+        let mut ops = self.ops();
+        while let Some(op) = ops.next()? {
+            let Op::File { ordinal, offset, length, sum, .. } = op else { continue };
+            go_on()?;
+            match self.sum_of(ordinal, ops.path(), offset, length, &mut buffer) {
+                Ok(now) if now == sum => {}
+                Ok(_) => found(ops.path(), "its content has changed"),
+                Err(e) => found(ops.path(), &e.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    fn sum_of(&self, ordinal: u64, path: &[u8], mut offset: u64, mut left: u64, buffer: &mut [u8]) -> Result<u32> {
+        let file = self.open_file(ordinal, path)?;
+        let mut sum = crc32fast::Hasher::new();
+        while left > 0 {
+            let n = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            let got = rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut buffer[..n], offset))?;
+            if got == 0 {
+                return Err(Error::internal("it is shorter than it was"));
+            }
+            sum.update(&buffer[..got]);
+            (offset, left) = (offset + got as u64, left - got as u64);
+        }
+        forget_file(file.as_fd());
+        Ok(sum.finalize())
+    }
+
+    /// The index, read when it is needed for the first time.
+    fn points(&self) -> Result<&[Point]> {
+        if let Some(points) = self.points.get() {
+            return Ok(points);
+        }
+        if self.index > MOST_POINTS as u64 {
+            return Err(damaged("its index"));
+        }
+        let mut bytes = vec![0; self.index as usize * POINT];
+        self.file.read_exact_at(&mut bytes, self.index_at).context(|| "read the index of a skeleton")?;
+        let point = |b: &[u8]| Point { tar: u64_at(b), at: u64_at(&b[8..]), files: u64_at(&b[16..]) };
+        Ok(self.points.get_or_init(|| bytes.chunks_exact(POINT).map(point).collect()))
     }
 
     fn find_moved(&self, ordinal: u64) -> Result<Option<(u32, u32)>> {
@@ -161,9 +212,33 @@ fn u64_at(bytes: &[u8]) -> u64 {
 /// What is left of the operation being read.
 enum Piece {
     None,
-    Bytes { data: Vec<u8>, used: usize },
-    File { offset: u64, left: u64, pad: u64 },
+    Bytes {
+        data: Vec<u8>,
+        used: usize,
+    },
+    /// Opened when it is read: a seek passes over many.
+    File {
+        ordinal: u64,
+        offset: u64,
+        passed: u64,
+        left: u64,
+        pad: u64,
+        /// The padding before any of it was read.
+        padding: u64,
+    },
     Zeros(u64),
+}
+
+impl Piece {
+    /// Bytes that are not read yet.
+    fn left(&self) -> u64 {
+        match self {
+            Piece::None => 0,
+            Piece::Bytes { data, used } => (data.len() - used) as u64,
+            Piece::File { left, pad, .. } => left + pad,
+            Piece::Zeros(left) => *left,
+        }
+    }
 }
 
 /// The tar of a layer as a stream with random access. Reading on from where the last read ended is cheap.
@@ -175,7 +250,20 @@ pub struct TarReader<'a> {
     forget: bool,
 }
 
+impl Drop for TarReader<'_> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 impl TarReader<'_> {
+    /// The file at hand is done with.
+    fn close(&mut self) {
+        if let Some(file) = self.open.take().filter(|_| self.forget) {
+            forget_file(file.as_fd());
+        }
+    }
+
     /// Drops what was read from the page cache, file by file: for whole-tar passes over cold layers.
     pub fn forgetful(mut self) -> Self {
         self.forget = true;
@@ -203,20 +291,50 @@ impl TarReader<'_> {
         self.read(buf)
     }
 
+    /// Reading there costs little: it is where the last read ended, or in the same file.
+    pub fn is_near(&self, offset: u64) -> bool {
+        offset == self.offset() || self.file_range().is_some_and(|range| range.contains(&offset))
+    }
+
+    /// Where in the tar the content of the file is that is being read.
+    fn file_range(&self) -> Option<Range<u64>> {
+        let Piece::File { passed, left, padding, .. } = &self.piece else { return None };
+        let end = self.ops.tar_offset().checked_sub(*padding)?;
+        Some(end.checked_sub(passed + left)?..end)
+    }
+
+    /// The file whose content begins at an offset of the tar, if that is all of it.
+    pub fn file_at(&mut self, offset: u64) -> Result<Option<OwnedFd>> {
+        if offset != self.offset() {
+            self.seek(offset)?;
+        }
+        while self.piece.left() == 0 {
+            if !self.next_piece()? {
+                return Ok(None);
+            }
+        }
+        match &self.piece {
+            Piece::File { ordinal, offset: 0, passed: 0, .. } => self.skeleton.open_file(*ordinal, self.ops.path()).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     /// Where the next read begins.
     pub fn offset(&self) -> u64 {
-        let left = match &self.piece {
-            Piece::None => 0,
-            Piece::Bytes { data, used } => (data.len() - used) as u64,
-            Piece::File { left, pad, .. } => left + pad,
-            Piece::Zeros(left) => *left,
-        };
-        self.ops.tar_offset() - left
+        self.ops.tar_offset() - self.piece.left()
     }
 
     fn seek(&mut self, offset: u64) -> Result<()> {
         // Forward within the same neighbourhood needs no new start; backward does.
         let here = self.offset();
+        // To and fro within one file costs nothing.
+        if let Some(range) = self.file_range().filter(|range| range.contains(&offset))
+            && let Piece::File { offset: at, passed, left, pad, padding, .. } = &mut self.piece
+        {
+            *at = *at - *passed + (offset - range.start);
+            (*passed, *left, *pad) = (offset - range.start, range.end - offset, *padding);
+            return Ok(());
+        }
         if offset < here || offset - here > 256 * 1024 {
             self.ops = self.skeleton.ops_before(offset)?;
             self.piece = Piece::None;
@@ -229,9 +347,9 @@ impl TarReader<'_> {
             match &mut self.piece {
                 Piece::None => {}
                 Piece::Bytes { data, used } => *used += over.min((data.len() - *used) as u64) as usize,
-                Piece::File { offset, left, pad } => {
+                Piece::File { offset, passed, left, pad, .. } => {
                     let n = over.min(*left);
-                    (*offset, *left, over) = (*offset + n, *left - n, over - n);
+                    (*offset, *passed, *left, over) = (*offset + n, *passed + n, *left - n, over - n);
                     *pad -= over.min(*pad);
                 }
                 Piece::Zeros(left) => *left -= over.min(*left),
@@ -251,16 +369,19 @@ impl TarReader<'_> {
                 *used += n;
                 n
             }
-            Piece::File { offset, left, .. } if *left > 0 => {
+            Piece::File { ordinal, offset, passed, left, .. } if *left > 0 => {
                 let n = buf.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-                let file = self.open.as_ref().ok_or_else(|| damaged("no file"))?;
+                let file = &*match &mut self.open {
+                    Some(file) => file,
+                    none => none.insert(self.skeleton.open_file(*ordinal, self.ops.path())?),
+                };
                 let got = rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut buf[..n], *offset));
                 let name = || format!("file {:?} of the layer", String::from_utf8_lossy(self.ops.path()));
                 let got = got.context(name)?;
                 if got == 0 {
                     return Err(damaged("the file is shorter than it was").context(name()));
                 }
-                (*offset, *left) = (*offset + got as u64, *left - got as u64);
+                (*offset, *passed, *left) = (*offset + got as u64, *passed + got as u64, *left - got as u64);
                 got
             }
             Piece::File { pad, .. } => {
@@ -279,10 +400,7 @@ impl TarReader<'_> {
     }
 
     fn next_piece(&mut self) -> Result<bool> {
-        if let Some(file) = self.open.as_ref().filter(|_| self.forget) {
-            forget_file(file.as_fd());
-        }
-        self.open = None;
+        self.close();
         let mut data = match std::mem::replace(&mut self.piece, Piece::None) {
             Piece::Bytes { mut data, .. } => {
                 data.clear();
@@ -300,9 +418,8 @@ impl TarReader<'_> {
                 self.ops.take(&mut data)?;
                 Piece::Bytes { data, used: 0 }
             }
-            Op::File { ordinal, offset, length, pad } => {
-                self.open = Some(self.skeleton.open_file(ordinal, self.ops.path())?);
-                Piece::File { offset, left: length, pad }
+            Op::File { ordinal, offset, length, pad, .. } => {
+                Piece::File { ordinal, offset, passed: 0, left: length, pad, padding: pad }
             }
             Op::Zeros(n) => Piece::Zeros(n),
             Op::Reset => Piece::None,

@@ -2,8 +2,10 @@
 //! `docs/DISK-FORMAT.md` has the format byte by byte.
 
 use crate::base::{Context, Error, Result};
+use crate::layer::checkpoint::check_counters;
 use crate::layer::path;
 use crate::layer::tar::{BLOCK, Role, sum};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
@@ -14,7 +16,7 @@ pub const MAGIC: &[u8; 8] = b"PRTQSKEL";
 /// Last bytes of the file.
 pub const END_MAGIC: &[u8; 8] = b"LEKSQTRP";
 /// Version of the format.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Length of the head: magic, version, flags.
 pub const HEAD: u64 = 16;
 /// Length of the trailer.
@@ -47,12 +49,14 @@ pub mod op {
     pub const PADDED: u8 = 1 << 4;
     /// FILE: the offset in the file follows; else it is 0.
     pub const OFFSET: u8 = 1 << 5;
+    /// FILE: the CRC-32 of the content follows, four bytes little-endian.
+    pub const SUM: u8 = 1 << 6;
 }
 
 /// Entries between two resets.
 const STRIDE: u32 = 64;
 /// Index entries kept in memory; when they are more, every other one is dropped.
-const MOST_POINTS: usize = 2048;
+pub const MOST_POINTS: usize = 2048;
 /// Files of one layer that later entries of the same layer replace.
 const MOST_REPLACED: usize = 16 * 1024;
 /// Changed bytes with no more than so many equal ones between them are one run.
@@ -60,7 +64,7 @@ const NEAR: usize = 2;
 const BUFFER: usize = 32 * 1024;
 
 /// Where reading can begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Point {
     /// Offset in the tar.
     pub tar: u64,
@@ -71,20 +75,24 @@ pub struct Point {
 }
 
 /// A file or folder that a later entry of the same layer replaced: it lies in extra/.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Replaced {
     files_before: u64,
     path: Vec<u8>,
 }
 
-/// Writes a skeleton while its layer is extracted.
-pub struct Writer {
-    file: File,
-    buffer: Vec<u8>,
+/// A layer that has replaced more of its own files is not stopped in: the list would make each checkpoint large.
+const MOST_SAVED_REPLACED: usize = 64;
+
+/// What a writer needs to go on where it stopped.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct State {
     /// Bytes of the skeleton so far, those in the buffer included.
     at: u64,
     /// Bytes of the tar so far.
     tar: u64,
-    templates: [[u8; BLOCK]; 4],
+    /// The block that each slot had last.
+    templates: [Vec<u8>; 4],
     last_path: Vec<u8>,
     zeros: u64,
     entries: u64,
@@ -96,27 +104,16 @@ pub struct Writer {
     index_step: u32,
     index_skip: u32,
     replaced: Vec<Replaced>,
-    replaced_bytes: usize,
+    replaced_bytes: u64,
 }
 
-/// The name by which `extra/` holds what was replaced as the n-th.
-pub fn extra_name(sequence: u32) -> String {
-    format!("{sequence}")
-}
-
-impl Writer {
-    /// Starts a skeleton in an empty file open for reading and writing.
-    pub fn new(file: File) -> Writer {
-        let mut buffer = Vec::with_capacity(BUFFER + 1024);
-        buffer.extend_from_slice(MAGIC);
-        buffer.extend_from_slice(&VERSION.to_le_bytes());
-        buffer.extend_from_slice(&0u32.to_le_bytes());
-        Writer {
-            file,
-            buffer,
+impl State {
+    /// At the start.
+    fn new() -> State {
+        State {
             at: HEAD,
             tar: 0,
-            templates: [[0; BLOCK]; 4],
+            templates: blank(),
             last_path: Vec::new(),
             zeros: 0,
             entries: 0,
@@ -131,26 +128,82 @@ impl Writer {
         }
     }
 
+    /// How many names extra/ has.
+    pub fn replaced(&self) -> u32 {
+        self.replaced.len() as u32
+    }
+}
+
+fn blank() -> [Vec<u8>; 4] {
+    std::array::from_fn(|_| vec![0; BLOCK])
+}
+
+/// Writes a skeleton while its layer is extracted.
+pub struct Writer {
+    file: File,
+    buffer: Vec<u8>,
+    state: State,
+}
+
+/// The name by which `extra/` holds what was replaced as the n-th.
+pub fn extra_name(sequence: u32) -> String {
+    format!("{sequence}")
+}
+
+impl Writer {
+    /// Starts a skeleton in an empty file open for reading and writing.
+    pub fn new(file: File) -> Writer {
+        let mut buffer = Vec::with_capacity(BUFFER + 1024);
+        buffer.extend_from_slice(MAGIC);
+        buffer.extend_from_slice(&VERSION.to_le_bytes());
+        buffer.extend_from_slice(&0u32.to_le_bytes());
+        Writer { file, buffer, state: State::new() }
+    }
+
+    /// The state, after all has been written to the file; `None` if it is too large.
+    pub fn save(&mut self) -> Result<Option<State>> {
+        if self.state.replaced.len() > MOST_SAVED_REPLACED {
+            return Ok(None);
+        }
+        self.write_out()?;
+        Ok(Some(self.state.clone()))
+    }
+
+    /// Goes on with a file from a saved state. What the file has beyond it is cut off.
+    pub fn resume(file: File, state: State) -> Result<Writer> {
+        let what = || "resume the layer's skeleton";
+        let counters = [state.at, state.tar, state.zeros, state.entries, state.files, u64::from(state.since_reset) << 32];
+        check_counters(&counters).context(what)?;
+        if state.templates.iter().any(|template| template.len() != BLOCK) || state.index_step == 0 {
+            return Err(Error::internal("a state that cannot be").context(what()));
+        }
+        if file.metadata().context(what)?.len() < state.at {
+            return Err(Error::internal("it is shorter than it was").context(what()));
+        }
+        file.set_len(state.at).context(what)?;
+        Ok(Writer { file, buffer: Vec::with_capacity(BUFFER + 1024), state })
+    }
+
     /// Bytes of the tar so far.
     pub fn tar_size(&self) -> u64 {
-        self.tar
+        self.state.tar
     }
 
     /// Entries so far.
     pub fn entries(&self) -> u64 {
-        self.entries
+        self.state.entries
     }
 
     /// A header block. The first after [`Writer::end_entry`] begins an entry.
     pub fn block(&mut self, role: Role, block: &[u8; BLOCK]) -> Result<()> {
-        if std::mem::take(&mut self.between) {
+        if std::mem::take(&mut self.state.between) {
             self.begin_entry()?;
         }
         self.flush_zeros();
         let slot = role as usize;
         let summed = block[148..156] == canonical_sum(block);
         let mut runs: heapless::Vec<(usize, usize), { BLOCK / 2 }> = heapless::Vec::new();
-        let template = &self.templates[slot];
+        let template = &self.state.templates[slot];
         let mut at = 0;
         while at < BLOCK {
             if summed && at == 148 {
@@ -179,34 +232,35 @@ impl Writer {
             self.put(&block[*start..*end]);
             from = *end;
         }
-        self.templates[slot] = *block;
-        self.tar += BLOCK as u64;
+        self.state.templates[slot].copy_from_slice(block);
+        self.state.tar += BLOCK as u64;
         self.drain()
     }
 
-    /// Content of a file of the layer: `path` is clean and has no symbolic link in it.
-    pub fn file(&mut self, path: &[u8], offset: u64, length: u64, padded: bool) -> Result<()> {
+    /// Content of a file of the layer: `path` is clean and has no symbolic link in it; `sum` is the content's CRC-32.
+    pub fn file(&mut self, path: &[u8], offset: u64, length: u64, padded: bool, sum: u32) -> Result<()> {
         self.flush_zeros();
-        let named = plain_path(&self.templates[0]).is_none_or(|plain| plain != path);
+        let named = plain_path(&self.state.templates[0]).is_none_or(|plain| plain != path);
         let flags =
             if named { op::NAMED } else { 0 } | if padded { op::PADDED } else { 0 } | if offset != 0 { op::OFFSET } else { 0 };
-        self.put(&[op::FILE | flags]);
+        self.put(&[op::FILE | op::SUM | flags]);
+        self.put(&sum.to_le_bytes());
         self.put_number(length);
         if offset != 0 {
             self.put_number(offset);
         }
         if named {
-            let shared = path.iter().zip(&self.last_path).take_while(|(a, b)| a == b).count();
+            let shared = path.iter().zip(&self.state.last_path).take_while(|(a, b)| a == b).count();
             self.put_number(shared as u64);
             self.put_number((path.len() - shared) as u64);
             self.put(&path[shared..]);
-            self.last_path.clear();
-            self.last_path.extend_from_slice(path);
+            self.state.last_path.clear();
+            self.state.last_path.extend_from_slice(path);
         }
-        self.files += 1;
-        self.tar += length;
+        self.state.files += 1;
+        self.state.tar += length;
         if padded {
-            self.tar = self.tar.next_multiple_of(BLOCK as u64);
+            self.state.tar = self.state.tar.next_multiple_of(BLOCK as u64);
         }
         self.drain()
     }
@@ -215,15 +269,15 @@ impl Writer {
     pub fn literal(&mut self, bytes: &[u8]) -> Result<()> {
         for part in bytes.chunks(BLOCK) {
             if part.iter().all(|b| *b == 0) {
-                self.zeros += part.len() as u64;
-                self.tar += part.len() as u64;
+                self.state.zeros += part.len() as u64;
+                self.state.tar += part.len() as u64;
                 continue;
             }
             self.flush_zeros();
             self.put(&[op::LITERAL]);
             self.put_number(part.len() as u64);
             self.put(part);
-            self.tar += part.len() as u64;
+            self.state.tar += part.len() as u64;
             self.drain()?;
         }
         Ok(())
@@ -231,45 +285,47 @@ impl Writer {
 
     /// The entry is complete.
     pub fn end_entry(&mut self) {
-        self.between = true;
+        self.state.between = true;
     }
 
     /// What was at `path` is about to be replaced: its name in extra/.
     pub fn replace(&mut self, path: &[u8]) -> Result<u32> {
-        self.replaced_bytes += path.len();
-        if self.replaced.len() >= MOST_REPLACED || self.replaced_bytes > 1 << 20 {
+        self.state.replaced_bytes = self.state.replaced_bytes.saturating_add(path.len() as u64);
+        if self.state.replaced.len() >= MOST_REPLACED || self.state.replaced_bytes > 1 << 20 {
             return Err(Error::unsupported("the layer replaces too many of its own files"));
         }
-        self.replaced.push(Replaced { files_before: self.files, path: path.to_vec() });
-        Ok(self.replaced.len() as u32 - 1)
+        self.state.replaced.push(Replaced { files_before: self.state.files, path: path.to_vec() });
+        Ok(self.state.replaced.len() as u32 - 1)
     }
 
     /// Ends the skeleton. It is not synced.
     pub fn finish(mut self) -> Result<File> {
         self.flush_zeros();
-        let ops_end = self.at;
+        let ops_end = self.state.at;
         self.put(&[op::END]);
         self.write_out()?;
-        let moved = match self.replaced.is_empty() {
+        let moved = match self.state.replaced.is_empty() {
             true => Vec::new(),
             false => self.find_moved(ops_end)?,
         };
-        let table_at = self.at;
+        let table_at = self.state.at;
         for (ordinal, sequence, strip) in &moved {
             self.put(&ordinal.to_le_bytes());
             self.put(&sequence.to_le_bytes());
             self.put(&strip.to_le_bytes());
             self.drain()?;
         }
-        let index_at = self.at;
-        for point in std::mem::take(&mut self.index) {
+        let index_at = self.state.at;
+        for point in std::mem::take(&mut self.state.index) {
             for number in [point.tar, point.at, point.files] {
                 self.put(&number.to_le_bytes());
             }
             self.drain()?;
         }
-        let index_count = (self.at - index_at) / POINT as u64;
-        for number in [self.tar, self.entries, self.files, ops_end, table_at, moved.len() as u64, index_at, index_count] {
+        let index_count = (self.state.at - index_at) / POINT as u64;
+        for number in
+            [self.state.tar, self.state.entries, self.state.files, ops_end, table_at, moved.len() as u64, index_at, index_count]
+        {
             self.put(&number.to_le_bytes());
         }
         self.put(END_MAGIC);
@@ -278,30 +334,30 @@ impl Writer {
     }
 
     fn begin_entry(&mut self) -> Result<()> {
-        self.entries += 1;
-        self.since_reset += 1;
-        if self.since_reset < STRIDE {
+        self.state.entries += 1;
+        self.state.since_reset += 1;
+        if self.state.since_reset < STRIDE {
             return Ok(());
         }
         self.flush_zeros();
-        self.since_reset = 0;
-        if self.index_skip == 0 {
-            self.index.push(Point { tar: self.tar, at: self.at, files: self.files });
-            self.index_skip = self.index_step;
-            if self.index.len() >= MOST_POINTS {
+        self.state.since_reset = 0;
+        if self.state.index_skip == 0 {
+            self.state.index.push(Point { tar: self.state.tar, at: self.state.at, files: self.state.files });
+            self.state.index_skip = self.state.index_step;
+            if self.state.index.len() >= MOST_POINTS {
                 let mut nth = 0;
-                self.index.retain(|_| {
+                self.state.index.retain(|_| {
                     nth += 1;
                     nth % 2 == 1
                 });
-                self.index_step *= 2;
-                self.index_skip = self.index_step;
+                self.state.index_step *= 2;
+                self.state.index_skip = self.state.index_step;
             }
         }
-        self.index_skip -= 1;
+        self.state.index_skip -= 1;
         self.put(&[op::RESET]);
-        self.templates = [[0; BLOCK]; 4];
-        self.last_path.clear();
+        self.state.templates = blank();
+        self.state.last_path.clear();
         Ok(())
     }
 
@@ -309,7 +365,7 @@ impl Writer {
     /// that name stands for. One pass over what is written.
     fn find_moved(&mut self, ops_end: u64) -> Result<Vec<(u64, u32, u32)>> {
         let mut by_path: HashMap<&[u8], Vec<(u64, u32)>> = HashMap::new();
-        for (sequence, replaced) in self.replaced.iter().enumerate() {
+        for (sequence, replaced) in self.state.replaced.iter().enumerate() {
             by_path.entry(&replaced.path).or_default().push((replaced.files_before, sequence as u32));
         }
         let mut moved = Vec::new();
@@ -335,7 +391,7 @@ impl Writer {
     }
 
     fn flush_zeros(&mut self) {
-        let zeros = std::mem::take(&mut self.zeros);
+        let zeros = std::mem::take(&mut self.state.zeros);
         if zeros > 0 {
             self.put(&[op::ZEROS]);
             self.put_number(zeros);
@@ -344,7 +400,7 @@ impl Writer {
 
     fn put(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
-        self.at += bytes.len() as u64;
+        self.state.at += bytes.len() as u64;
     }
 
     fn put_number(&mut self, mut number: u64) {
@@ -360,10 +416,10 @@ impl Writer {
     }
 
     fn write_out(&mut self) -> Result<()> {
-        let at = self.at - self.buffer.len() as u64;
+        let at = self.state.at - self.buffer.len() as u64;
         self.file.write_all_at(&self.buffer, at).context(|| "write the layer's skeleton")?;
         self.buffer.clear();
-        self.file.seek(SeekFrom::Start(self.at)).and_then(|_| self.file.flush()).context(|| "write the layer's skeleton")
+        self.file.seek(SeekFrom::Start(self.state.at)).and_then(|_| self.file.flush()).context(|| "write the layer's skeleton")
     }
 }
 
@@ -379,6 +435,6 @@ pub fn canonical_sum(block: &[u8; BLOCK]) -> [u8; 8] {
 }
 
 /// The clean path that a main header names by itself.
-pub fn plain_path(block: &[u8; BLOCK]) -> Option<Vec<u8>> {
+pub fn plain_path(block: &[u8]) -> Option<Vec<u8>> {
     path::clean(&::tar::Header::from_byte_slice(block).path_bytes()).ok()
 }

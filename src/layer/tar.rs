@@ -3,6 +3,7 @@
 
 use crate::base::{Error, Result};
 use crate::layer::entry::{Entry, Extra, Kind, MOST_PIECES, check_sparse, checked_path};
+use serde::{Deserialize, Serialize};
 use tar::{EntryType, Header};
 
 /// The size of a tar block.
@@ -42,7 +43,7 @@ pub enum Role {
     MetaMore,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum State {
     /// At a header.
     Header,
@@ -69,6 +70,19 @@ enum State {
         left: u64,
     },
     Tail,
+}
+
+/// Sparse files of more pieces are not stopped in.
+const MOST_SAVED_PIECES: usize = 1024;
+
+/// What a parser needs to go on where it stopped.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Saved {
+    state: State,
+    /// The part of a block that has come.
+    block: Vec<u8>,
+    entry: Entry,
+    global: (Option<u32>, Option<u32>, Option<(i64, u32)>),
 }
 
 /// The parser.
@@ -104,6 +118,30 @@ impl Parser {
             meta: Vec::new(),
             map_text: Vec::new(),
         }
+    }
+
+    /// The state between two pushes; `None` inside of headers that belong together, which are never far from their end.
+    pub fn save(&self) -> Option<Saved> {
+        let between = matches!(self.state, State::Header | State::HalfEnd | State::Tail) && self.extra.is_empty();
+        let inside = matches!(self.state, State::Data { .. } | State::Pad { .. })
+            && self.entry.sparse.as_ref().is_none_or(|map| map.len() <= MOST_SAVED_PIECES);
+        (between || inside).then(|| Saved {
+            state: self.state,
+            block: self.block[..self.filled].to_vec(),
+            entry: if inside { self.entry.clone() } else { Entry::default() },
+            global: (self.global.uid, self.global.gid, self.global.time),
+        })
+    }
+
+    /// Goes on from a saved state.
+    pub fn resume(saved: Saved) -> Result<Parser> {
+        let mut parser = Parser::new();
+        let part = parser.block.get_mut(..saved.block.len()).filter(|part| part.len() < BLOCK);
+        part.ok_or_else(|| Error::internal("a state of the tar parser that cannot be"))?.copy_from_slice(&saved.block);
+        parser.filled = saved.block.len();
+        (parser.state, parser.entry) = (saved.state, saved.entry);
+        (parser.global.uid, parser.global.gid, parser.global.time) = saved.global;
+        Ok(parser)
     }
 
     /// The block of the last [`Event::Block`].

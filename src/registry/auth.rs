@@ -2,6 +2,7 @@
 
 use crate::base::base64;
 use crate::base::{Error, Kind};
+use crate::registry::body::Body;
 use crate::registry::failure::Failure;
 use crate::registry::http::{Client, Request};
 use crate::registry::trust::is_insecure;
@@ -112,12 +113,12 @@ fn fetch_token(client: &mut Client, challenge: &Challenge, auth: Option<&Auth>, 
     match auth.filter(|a| !a.identity_token.is_empty()) {
         Some(auth) => {
             request.method = "POST";
-            request.form = Some(format!(
+            request.body = Some(Body::form(&format!(
                 "grant_type=refresh_token&service={}&scope={}&client_id=prtiql&refresh_token={}",
                 encode(service),
                 encode(scope),
                 encode(&auth.identity_token)
-            ));
+            )));
         }
         None => {
             let separator = if realm.target.contains('?') { '&' } else { '?' };

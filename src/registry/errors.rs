@@ -3,6 +3,7 @@
 use crate::base::{Error, Kind};
 use crate::registry::auth::Challenge;
 use crate::registry::failure::Failure;
+use crate::registry::url::Url;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -36,13 +37,15 @@ pub fn of_answer(status: u16, challenge: Option<&Challenge>, body: &[u8]) -> Fai
         401 => Kind::Unauthorized,
         403 => Kind::Forbidden,
         404 => Kind::NotFound,
+        413 => Kind::TooLarge,
         429 | 500.. => Kind::Unavailable,
         _ => Kind::Internal,
     };
     let kind = if refused == Some("insufficient_scope") { Kind::Forbidden } else { kind };
     // Docker passes what a registry's failure is on as its own.
     let kind = if kind == Kind::Unavailable { Kind::Internal } else { kind };
-    Failure { passing: matches!(status, 408 | 429 | 500 | 502 | 503 | 504), ..Failure::lasting(Error::new(kind, text)) }
+    let passing = matches!(status, 408 | 429 | 500 | 502 | 503 | 504);
+    Failure { passing, status, ..Failure::lasting(Error::new(kind, text)) }
 }
 
 fn text_of(status: u16, body: &[u8]) -> String {
@@ -67,8 +70,7 @@ fn text_of(status: u16, body: &[u8]) -> String {
             return format!("{word}{what}");
         }
     }
-    let start = body.trim_ascii_start();
-    let html = start.first() == Some(&b'<');
+    let html = is_html(body);
     let what = match status {
         401 => "unauthorized: authentication required",
         403 => "denied: requested access to the resource is denied",
@@ -82,6 +84,20 @@ fn text_of(status: u16, body: &[u8]) -> String {
         (true, false) => format!("received unexpected HTTP status: {status}"),
         (true, true) => format!("received unexpected HTTP status: {status}, and HTML: is a proxy or a login page in between?"),
     }
+}
+
+/// Does the body begin as a web page does?
+pub fn is_html(body: &[u8]) -> bool {
+    body.trim_ascii_start().first() == Some(&b'<')
+}
+
+/// A web page where a registry's answer should be.
+pub fn portal(url: &Url) -> Failure {
+    let url = url.public();
+    Failure::lasting(Error::internal(format!(
+        "Get \"{url}\": something answers with HTML in the registry's place: it looks like the page of a captive portal or a proxy; \
+         log in there, or set the proxy"
+    )))
 }
 
 /// The failure of a pull of `name` (as people write it), in Docker's words.

@@ -12,14 +12,25 @@ pub struct Failure {
     pub passing: bool,
     /// What `Retry-After` said, in seconds.
     pub retry_after: Option<u64>,
-    /// The other side does not speak TLS, or only TLS: another scheme may work.
+    /// The other side does not speak TLS, or only TLS, or we cannot: another scheme may work.
     pub wrong_scheme: bool,
+    /// What the server has does not fit the part that is here already: only from the start can it be fetched.
+    pub restart: bool,
+    /// It is not the server's: the caller's own sink failed, or the job is to stop.
+    pub local: bool,
+    /// The status of the answer that it is; 0 if there was no answer.
+    pub status: u16,
 }
 
 impl Failure {
     /// Trying again gives the same.
     pub fn lasting(error: Error) -> Failure {
-        Failure { error, passing: false, retry_after: None, wrong_scheme: false }
+        Failure { error, passing: false, retry_after: None, wrong_scheme: false, restart: false, local: false, status: 0 }
+    }
+
+    /// Not the server's: neither trying again nor another server helps.
+    pub fn local(error: Error) -> Failure {
+        Failure { local: true, ..Failure::lasting(error) }
     }
 
     /// Trying again may help.
@@ -35,7 +46,7 @@ impl Failure {
     /// What an I/O error on a connection means.
     pub fn of_io(e: &io::Error) -> Failure {
         if is_cancel(e) {
-            return Failure::lasting(canceled());
+            return Failure::local(canceled());
         }
         if let Some(tls) = e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             return Failure::of_tls(tls);
@@ -61,11 +72,20 @@ impl Failure {
             rustls::Error::InvalidCertificate(C::Expired | C::ExpiredContext { .. }) => {
                 x509(&format!("certificate has expired: this machine's clock says {}", now()))
             }
-            rustls::Error::InvalidCertificate(C::NotValidYet | C::NotValidYetContext { .. }) => {
+            rustls::Error::InvalidCertificate(C::NotValidYet) => {
                 x509(&format!("certificate is not yet valid: this machine's clock says {}, is it right?", now()))
             }
+            rustls::Error::InvalidCertificate(C::NotValidYetContext { not_before, .. }) => {
+                let from =
+                    crate::base::time::Time(i64::try_from(not_before.as_secs()).unwrap_or(0).saturating_mul(1_000_000_000));
+                x509(&format!(
+                    "certificate is not yet valid, but from {} on: this machine's clock says {}, is it right?",
+                    from.rfc3339(),
+                    now()
+                ))
+            }
             rustls::Error::InvalidCertificate(C::NotValidForName | C::NotValidForNameContext { .. }) => {
-                x509("certificate is not valid for this name")
+                x509("certificate is not valid for this name: something else, perhaps a captive portal, answers in its place")
             }
             rustls::Error::InvalidCertificate(other) => x509(&format!("{other:?}")),
             rustls::Error::InvalidMessage(_) => Failure {

@@ -1,17 +1,27 @@
 //! Floor 3: registries, as a client that blocks; only workers use it.
 
 mod auth;
+mod body;
+pub mod codec;
 mod errors;
 mod failure;
+mod fetch;
 mod http;
+mod pace;
 mod repository;
+mod referrers;
+mod source;
 mod trust;
-mod url;
+mod upload;
+pub mod url;
 mod wire;
 
+pub use body::{Content, Told};
 pub use errors::of_pull;
 pub use failure::Failure;
+pub use fetch::Piece;
 pub use http::Client;
+pub use referrers::{Referrer, fallback_tag};
 pub use repository::{ManifestText, Repository, first_with, tags};
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Whom to believe: the system's certificate bundle, `certs.d`, Mozilla's roots as the last resort; and which registries may be
 //! spoken to without.
 
+use crate::base::time::Time;
 use crate::base::{Context, Error, Result};
 use crate::registry::url::{Url, split_port};
 use crate::wire::worker::Registries;
@@ -10,6 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Where systems keep their bundle, after what SSL_CERT_FILE says.
 const BUNDLES: &[&str] = &[
@@ -57,7 +59,7 @@ pub fn in_network(ip: IpAddr, network: &str) -> bool {
 /// Docker, the authorities that vouch for a registry vouch for these too; its client certificate stays with it.
 pub fn client_config(url: &Url, settings: &Registries, registry: Option<&Path>) -> Result<Arc<rustls::ClientConfig>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider.clone())
+    let builder = rustls::ClientConfig::builder_with_details(provider.clone(), Arc::new(Clock))
         .with_safe_default_protocol_versions()
         .map_err(|e| Error::internal(format!("tls: {e}")))?;
     let folder = certs_folder(url, settings);
@@ -77,6 +79,17 @@ pub fn client_config(url: &Url, settings: &Registries, registry: Option<&Path>) 
     // One connection at a time to one or two servers: nothing to resume.
     config.resumption = rustls::client::Resumption::disabled();
     Ok(Arc::new(config))
+}
+
+/// The time that certificates are held against. std's own clock ends in 2038 on 32-bit machines, and the process with it.
+#[derive(Debug)]
+struct Clock;
+
+impl rustls::time_provider::TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let seconds = u64::try_from(Time::now().seconds()).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+    }
 }
 
 /// `certs.d/<host:port>` or `certs.d/<host>`, if it is there.

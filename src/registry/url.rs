@@ -83,6 +83,11 @@ impl Url {
         (self.tls, self.port) == (other.tls, other.port) && self.host.eq_ignore_ascii_case(&other.host)
     }
 
+    /// Its text without what follows the question mark, which may be a secret.
+    pub fn public(&self) -> String {
+        format!("{}://{}{}", self.scheme(), self.authority(), self.path())
+    }
+
     fn path(&self) -> &str {
         self.target.split('?').next().unwrap_or("/")
     }

@@ -7,13 +7,15 @@ use crate::registry::failure::{Failure, cancel_io};
 use crate::registry::url::{Url, split_port};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::rand::{GetRandomFlags, getrandom};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-/// No byte for so long is a failure.
-const STALL: i64 = 30;
+/// No byte for so many seconds is a failure, unless the settings say otherwise.
+const STALL: u32 = 30;
 /// A connection that is not made within so long is a failure.
 const CONNECT: i64 = 15;
 
@@ -22,6 +24,8 @@ pub struct Wire {
     tcp: TcpStream,
     /// Readable when the job is to stop.
     watch: Option<BorrowedFd<'static>>,
+    /// No byte for so many seconds is a failure.
+    stall: i64,
 }
 
 impl Wire {
@@ -45,14 +49,14 @@ impl Wire {
 
 impl Read for Wire {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.wait(PollFlags::IN, STALL)?;
+        self.wait(PollFlags::IN, self.stall)?;
         self.tcp.read(buf)
     }
 }
 
 impl Write for Wire {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.wait(PollFlags::OUT, STALL)?;
+        self.wait(PollFlags::OUT, self.stall)?;
         self.tcp.write(buf)
     }
     fn flush(&mut self) -> io::Result<()> {
@@ -93,18 +97,20 @@ impl Write for Stream {
 }
 
 /// Connects to the server of `url`, through `proxy` if there is one, with TLS by `tls` if the URL says https.
+/// `stall` seconds without a byte are a failure; 0 is the usual.
 pub fn connect(
     url: &Url,
     proxy: Option<&Url>,
     tls: &dyn Fn() -> crate::base::Result<Arc<rustls::ClientConfig>>,
     watch: Option<BorrowedFd<'static>>,
+    stall: u32,
 ) -> Result<Stream, Failure> {
     let to = proxy.unwrap_or(url);
     let tcp = dial(&to.host, to.port, watch).map_err(|f| match proxy {
         Some(proxy) => f.context(format!("proxyconnect {proxy}")),
         None => f,
     })?;
-    let mut wire = Wire { tcp, watch };
+    let mut wire = Wire { tcp, watch, stall: i64::from(if stall == 0 { STALL } else { stall }) };
     let _ = wire.tcp.set_nodelay(true);
     if !url.tls {
         return Ok(Stream::Plain(wire));
@@ -112,6 +118,7 @@ pub fn connect(
     if let Some(proxy) = proxy {
         tunnel(&mut wire, url, proxy)?;
     }
+    entropy(wire.stall, watch)?;
     let config = tls().map_err(Failure::lasting)?;
     let name = rustls::pki_types::ServerName::try_from(url.host.clone())
         .map_err(|_| Failure::lasting(Error::invalid(format!("{:?} is no name that a certificate could have", url.host))))?;
@@ -122,6 +129,25 @@ pub fn connect(
         stream.conn.complete_io(&mut stream.sock).map_err(|e| Failure::of_io(&e))?;
     }
     Ok(Stream::Tls(Box::new(stream)))
+}
+
+/// Waits until the kernel has random numbers that are fit for keys: TLS would wait for them where nobody could stop it, and for ever on
+/// a machine without a source of them. A kernel that can make entropy out of its clock does so for who reads the device, not for who asks
+/// without waiting.
+fn entropy(seconds: i64, watch: Option<BorrowedFd<'static>>) -> Result<(), Failure> {
+    let start = Instant::now();
+    while getrandom(&mut [0u8; 1][..], GetRandomFlags::NONBLOCK) == Err(rustix::io::Errno::AGAIN) {
+        if start.elapsed() >= Duration::from_secs(seconds.unsigned_abs()) {
+            let error = Error::internal(format!(
+                "tls: the kernel has gathered too little entropy for keys, even after {seconds} s: it needs a driver of a hardware \
+                 generator (CONFIG_HW_RANDOM), or a seed from the boot loader or from the last boot"
+            ));
+            return Err(Failure { wrong_scheme: true, ..Failure::lasting(error) });
+        }
+        let _ = std::fs::File::open("/dev/urandom").and_then(|mut device| device.read_exact(&mut [0]));
+        pause(Duration::from_millis(200), watch)?;
+    }
+    Ok(())
 }
 
 /// Asks a proxy for a way through, by CONNECT.
@@ -158,7 +184,13 @@ pub fn proxy_credentials(proxy: &Url) -> String {
 
 fn dial(host: &str, port: u16, watch: Option<BorrowedFd<'static>>) -> Result<TcpStream, Failure> {
     let lookup = |text: &str| Failure::passing(Error::internal(format!("dial tcp: lookup {host}: {text}")));
-    let addresses = (host, port).to_socket_addrs().map_err(|_| lookup("no such host"))?;
+    let addresses = (host, port).to_socket_addrs().map_err(|e| match e.to_string() {
+        // What the C library says when no name server has answered.
+        text if text.contains("again") || text.contains("emporary") => {
+            lookup("no name server answers: is the network up, and is /etc/resolv.conf right?")
+        }
+        _ => lookup("no such host"),
+    })?;
     let mut last = lookup("no such host");
     for address in addresses.take(8) {
         match dial_one(&address, watch) {
@@ -187,16 +219,16 @@ fn dial_one(address: &SocketAddr, watch: Option<BorrowedFd<'static>>) -> io::Res
         Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
         Err(e) => return Err(e.into()),
     }
-    let wire = Wire { tcp: TcpStream::from(socket), watch };
+    let wire = Wire { tcp: TcpStream::from(socket), watch, stall: CONNECT };
     wire.wait(PollFlags::OUT, CONNECT)?;
     rustix::net::sockopt::socket_error(wire.tcp.as_fd())??;
     wire.tcp.set_nonblocking(false)?;
     Ok(wire.tcp)
 }
 
-/// Waits so many seconds, unless the job is to stop.
-pub fn pause(seconds: u64, watch: Option<BorrowedFd<'static>>) -> Result<(), Failure> {
-    let limit = Timespec { tv_sec: i64::try_from(seconds).unwrap_or(i64::MAX) as _, tv_nsec: 0 };
+/// Waits so long, unless the job is to stop.
+pub fn pause(time: Duration, watch: Option<BorrowedFd<'static>>) -> Result<(), Failure> {
+    let limit = Timespec { tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX) as _, tv_nsec: time.subsec_nanos() as _ };
     let mut all = heapless::Vec::<PollFd<'_>, 1>::new();
     if let Some(watch) = &watch {
         let _ = all.push(PollFd::new(watch, PollFlags::IN));

@@ -129,7 +129,7 @@ fn born(request: &Request<'_>, group: &Cgroup) -> Result<Created> {
     let (ours, theirs) = sys::channel::pair()?;
     // no process of a container that init may share a PID namespace with shall look into it or its descriptors
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context(|| "become undumpable")?;
-    let child = match namespaces.fork(group).context(|| "make the container's first process")? {
+    let child = match namespaces.fork(group)? {
         Forked::Child { in_cgroup } => {
             drop(ours);
             let (join, privileged) = (namespaces.join, namespaces.user.is_none());

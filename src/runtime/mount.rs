@@ -3,6 +3,7 @@
 
 use super::path;
 use crate::base::{Context, Error, Result};
+use crate::sys::calls::{MOUNT_API, is_there};
 use crate::sys::mountattr;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -189,12 +190,27 @@ pub fn modern() -> bool {
         1 => true,
         2 => false,
         _ => {
-            // without a valid descriptor this can only fail; how it fails tells
-            let yes = matches!(mountattr::set(rustix::fs::CWD, u64::MAX, 0, 0, false), Err(Errno::INVAL));
+            // without a valid descriptor this can only fail; how it fails tells. A filter may let through some of them only.
+            let yes = MOUNT_API.into_iter().all(is_there)
+                && matches!(mountattr::set(rustix::fs::CWD, u64::MAX, 0, 0, false), Err(Errno::INVAL));
             STATE.store(if yes { 1 } else { 2 }, Ordering::Relaxed);
             yes
         }
     }
+}
+
+/// Says which option a kernel lacks that does not know a kind of file system.
+pub fn unknown_kind(kind: &str, e: Errno) -> Error {
+    let option = match kind {
+        "overlay" => "CONFIG_OVERLAY_FS",
+        "tmpfs" => "CONFIG_TMPFS",
+        "devpts" => "CONFIG_UNIX98_PTYS",
+        "mqueue" => "CONFIG_POSIX_MQUEUE",
+        "sysfs" => "CONFIG_SYSFS",
+        "cgroup" | "cgroup2" => "CONFIG_CGROUPS",
+        _ => return e.into(),
+    };
+    if e == Errno::NODEV { Error::from(e).context(format!("the kernel has no such file system ({option})")) } else { e.into() }
 }
 
 /// `/proc/self/fd/N`, to name an open file where only a path is taken.
@@ -205,7 +221,7 @@ pub fn fd_path(fd: BorrowedFd<'_>) -> String {
 /// A new file system that is mounted nowhere yet. Only where [`modern`].
 pub fn detached(kind: &str, source: &str, o: &Options) -> Result<OwnedFd> {
     let name = || format!("mount {kind}");
-    let fs = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).context(name)?;
+    let fs = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|e| unknown_kind(kind, e)).context(name)?;
     if !source.is_empty() {
         rustix::mount::fsconfig_set_string(&fs, "source", source).context(name)?;
     }
@@ -263,7 +279,9 @@ pub fn file_system(
         std::ffi::CString::new(o.data.join(",")).map_err(|_| Error::invalid(format!("options of {dest} hold a zero byte")))?;
     let flags = old_flags(o.set | o.set_all, &o.flags);
     let source = if source.is_empty() { kind } else { source };
-    rustix::mount::mount(source, fd_path(at), kind, flags, data.as_c_str()).context(|| format!("mount {kind} at {dest}"))?;
+    rustix::mount::mount(source, fd_path(at), kind, flags, data.as_c_str())
+        .map_err(|e| unknown_kind(kind, e))
+        .context(|| format!("mount {kind} at {dest}"))?;
     // the descriptor is of what lies beneath: look the path up again
     let on_top = path::open(root, dest, OFlags::PATH).context(|| format!("open {dest}"))?;
     old_propagation(on_top.as_fd(), o, dest)?;

@@ -6,6 +6,7 @@ use super::spec::Spec;
 use crate::base::{Context, Error, Result};
 use crate::sys::clone::{self, Child, Forked, setns};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitOptions};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -17,6 +18,14 @@ const BORN: [(&str, i32); 6] = [
     ("uts", libc::CLONE_NEWUTS),
     ("network", libc::CLONE_NEWNET),
     ("pid", libc::CLONE_NEWPID),
+];
+/// Names in /proc/self/ns of those that kernels may lack, and their options.
+const OPTIONS: [(&str, i32, &str); 5] = [
+    ("user", libc::CLONE_NEWUSER, "CONFIG_USER_NS"),
+    ("ipc", libc::CLONE_NEWIPC, "CONFIG_IPC_NS"),
+    ("uts", libc::CLONE_NEWUTS, "CONFIG_UTS_NS"),
+    ("net", libc::CLONE_NEWNET, "CONFIG_NET_NS"),
+    ("pid", libc::CLONE_NEWPID, "CONFIG_PID_NS"),
 ];
 /// Kinds that init makes itself: it must be in its group before it makes a control group namespace, and a time namespace only
 /// holds for what is executed later.
@@ -67,10 +76,25 @@ impl Namespaces {
     pub fn fork(&self, group: &Cgroup) -> Result<Forked> {
         let folder = group.folder()?;
         let make = || clone::clone(self.flags, folder.as_ref().map(AsFd::as_fd));
+        let what = || "make the container's first process";
         match (&self.user, &self.pid) {
-            (Some(user), _) => self.fork_in(user, group),
-            (None, Some(pid)) => super::in_pid_namespace(pid, make),
-            (None, None) => Ok(make()?),
+            (Some(user), _) => self.fork_in(user, group).context(what),
+            (None, Some(pid)) => super::in_pid_namespace(pid, make).context(what),
+            (None, None) => make().map_err(|e| self.explain(e)).context(what),
+        }
+    }
+
+    /// A kernel without a kind of namespace only says that something is invalid.
+    fn explain(&self, e: Errno) -> Error {
+        let lacks = |(file, flag, _): &&(&str, i32, &str)| {
+            self.flags & *flag as u64 != 0 && !std::path::Path::new("/proc/self/ns").join(file).exists()
+        };
+        match OPTIONS.iter().find(lacks) {
+            Some((_, _, option)) if e == Errno::INVAL => {
+                Error::unsupported(format!("the kernel has no such namespaces ({option})"))
+            }
+            _ if e == Errno::NOSPC => Error::unsupported("/proc/sys/user/ allows no more namespaces"),
+            _ => e.into(),
         }
     }
 

@@ -24,7 +24,8 @@ pub fn detached(o: &Overlay) -> Result<Option<OwnedFd>> {
         return Ok(None);
     }
     let what = || "mount the overlay";
-    let fs = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).context(|| "mount the overlay (CONFIG_OVERLAY_FS)")?;
+    let open = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC);
+    let fs = open.map_err(|e| mount::unknown_kind("overlay", e)).context(what)?;
     let set = |key: &str, value: &str| rustix::mount::fsconfig_set_string(&fs, key, value);
     set("source", "overlay").context(what)?; // what mount and df show
     let joined = o.lowers.join(":");
@@ -73,7 +74,9 @@ pub fn at(o: &Overlay, target: &str) -> Result<()> {
         return Err(Error::invalid(format!("the image has too many layers for this kernel: {}", o.lowers.len())));
     }
     let data = std::ffi::CString::new(text).map_err(|_| Error::invalid("a layer's path holds a zero byte"))?;
-    rustix::mount::mount("overlay", target, "overlay", MountFlags::empty(), data.as_c_str()).context(|| describe(o))
+    rustix::mount::mount("overlay", target, "overlay", MountFlags::empty(), data.as_c_str())
+        .map_err(|e| mount::unknown_kind("overlay", e))
+        .context(|| describe(o))
 }
 
 fn check(o: &Overlay) -> Result<()> {

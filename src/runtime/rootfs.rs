@@ -177,7 +177,14 @@ fn one(
                     rustix::fs::statat(&at, "", AtFlags::EMPTY_PATH).context(|| format!("look at {dest}"))?.st_mode & 0o7777;
                 o.data.push(format!("mode={mode:o}"));
             }
-            let top = mount::file_system(root, dest, at.as_fd(), kind, &m.source, &o)?;
+            let top = match mount::file_system(root, dest, at.as_fd(), kind, &m.source, &o) {
+                // few programs use it, and many small kernels do not have it
+                Err(e) if kind == "mqueue" && e.errno() == Some(Errno::NODEV) => {
+                    super::note::minor(format!("{e}: the container has none"));
+                    return Ok(());
+                }
+                top => top?,
+            };
             if o.copy_up {
                 copy::tree(at.as_fd(), top.as_fd()).context(|| format!("copy {dest} into its tmpfs"))?;
             }

@@ -5,16 +5,26 @@ use std::os::unix::process::CommandExt;
 
 /// `docker-init -- COMMAND [ARG…]`; returns the command's exit status.
 pub fn main(args: &[String]) -> i32 {
-    let command = match args.get(1).map(String::as_str) {
+    let words = match args.get(1).map(String::as_str) {
         Some("--") => &args[2..],
         _ => args.get(1..).unwrap_or_default(),
     };
-    let Some((program, rest)) = command.split_first() else {
+    let Some((program, rest)) = words.split_first() else {
         eprintln!("docker-init: no command");
         return 126;
     };
-    // Started before signals are blocked: a child inherits the mask, and one that never gets SIGTERM cannot be stopped.
-    let child = std::process::Command::new(program).args(rest).process_group(0).spawn();
+    // First of all: what comes before is lost, for PID 1 ignores what it does not handle.
+    let signals = match crate::sys::signals::all() {
+        Ok(fd) => fd,
+        Err(e) => {
+            eprintln!("docker-init: {e}");
+            return 126;
+        }
+    };
+    let mut command = std::process::Command::new(program);
+    command.args(rest).process_group(0);
+    crate::sys::signals::unblock_in(&mut command);
+    let child = command.spawn();
     let pid = match child {
         Ok(child) => child.id(),
         Err(e) => {
@@ -24,13 +34,6 @@ pub fn main(args: &[String]) -> i32 {
     };
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return 126 };
     foreground(pid);
-    let signals = match crate::sys::signals::all() {
-        Ok(fd) => fd,
-        Err(e) => {
-            eprintln!("docker-init: {e}");
-            return 126;
-        }
-    };
     if let Some(code) = reap(pid) {
         return code; // it was quicker than we
     }

@@ -1,6 +1,7 @@
 //! A user's own seccomp profile, in Docker's format: rules with conditions on architecture, kernel and capabilities.
 
 use crate::base::{Error, Result};
+use crate::image::Platform;
 use crate::runtime::spec::{Seccomp, SeccompArg, SeccompRule};
 use serde::Deserialize;
 
@@ -64,7 +65,7 @@ pub fn read(text: &str) -> Result<Seccomp> {
 impl Condition {
     /// Whether it is met; an empty one is `empty`.
     fn holds(&self, empty: bool) -> bool {
-        let arch = self.arches.as_ref().filter(|a| !a.is_empty()).map(|a| a.iter().any(|a| a == native()));
+        let arch = self.arches.as_ref().filter(|a| !a.is_empty()).map(|a| a.contains(&Platform::host().architecture));
         let caps = self.caps.as_ref().filter(|c| !c.is_empty()).map(|_| false);
         let kernel = self.min_kernel.as_ref().filter(|k| !k.is_empty()).map(|k| kernel() >= version(k));
         let parts = [arch, caps, kernel];
@@ -74,14 +75,6 @@ impl Condition {
             (true, false) => parts.iter().flatten().all(|p| *p),
             (false, false) => parts.iter().flatten().any(|p| *p),
         }
-    }
-}
-
-fn native() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
     }
 }
 

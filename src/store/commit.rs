@@ -4,9 +4,10 @@ use crate::base::{Context, Error, Result};
 use crate::image::Digest;
 use crate::layer::Applied;
 use crate::store::{ImageInfo, Root, list, trash};
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 
 /// `layer.json`.
@@ -22,18 +23,26 @@ pub struct LayerInfo {
     pub size: u64,
     /// Entries of the tar.
     pub entries: u64,
+    /// Some of them replaced others: not every name of the tar need be there.
+    #[serde(default)]
+    pub replaced: bool,
 }
 
 impl LayerInfo {
-    /// Of a layer just applied.
-    pub fn of(applied: &Applied) -> LayerInfo {
-        LayerInfo {
+    /// Writes that of a layer just applied beside its fs/. It is durable with the rest of the layer, by [`Apply::finish`].
+    ///
+    /// [`Apply::finish`]: crate::layer::Apply::finish
+    pub fn write(applied: &Applied, staged: &Path) -> Result<()> {
+        let info = LayerInfo {
             format: 1,
             diff_id: applied.diff_id,
             tar_size: applied.tar_size,
             size: applied.size,
             entries: applied.entries,
-        }
+            replaced: applied.replaced,
+        };
+        let path = staged.join("layer.json");
+        std::fs::write(&path, serde_json::to_vec(&info)?).context(|| format!("write {}", path.display()))
     }
 }
 
@@ -43,49 +52,61 @@ pub fn layer_info(root: &Root, diff_id: &Digest) -> Result<LayerInfo> {
     serde_json::from_slice(&list::read_small(&path)?).map_err(|e| Error::internal(format!("{} is damaged: {e}", path.display())))
 }
 
-/// Gives a finished layer in `staged` (fs/, skeleton) its final name. If another job was faster, ours goes to the trash.
-pub fn commit_layer(root: &Root, staged: &Path, info: &LayerInfo) -> Result<()> {
-    let what = || format!("commit layer {}", info.diff_id);
-    std::fs::write(staged.join("layer.json"), serde_json::to_vec(info)?).context(what)?;
-    let folder = File::open(staged).context(what)?;
-    rustix::fs::syncfs(&folder).context(what)?;
-    rename_into(root, staged, &root.layer(&info.diff_id)).context(what)
+/// Gives a layer that is complete and durable in `staged` (fs/, skeleton, layer.json) its final name. If another job was faster,
+/// ours goes to the trash. The name itself is durable at the next sync of the file system, that of an image which needs the layer
+/// at the latest: a cut before takes it back, with whatever was removed after it.
+pub fn commit_layer(root: &Root, staged: &Path, diff_id: &Digest) -> Result<()> {
+    rename_into(root, staged, &root.own_layer(diff_id)).context(|| format!("commit layer {diff_id}"))
 }
 
-/// Writes an image's config, manifest and `image.json`. An image that exists already stays as it is.
-pub fn commit_image(root: &Root, job: &str, config: &[u8], manifest: Option<&[u8]>, info: &ImageInfo) -> Result<Digest> {
+/// Puts a good copy of a layer in the place of a damaged one, in one step. The damaged one goes to trash/ under a name that tells
+/// which layer it was: containers that run on it keep it until they end.
+pub fn replace_layer(root: &Root, staged: &Path, diff_id: &Digest) -> Result<()> {
+    let what = || format!("replace layer {diff_id}");
+    let target = root.own_layer(diff_id);
+    let exchange = rustix::fs::renameat_with(CWD, staged, CWD, &target, RenameFlags::EXCHANGE);
+    match exchange {
+        Ok(()) => {
+            trash::discard_copy(root, staged, &diff_id.hex())?;
+            sync_parent(&target).context(what)
+        }
+        Err(Errno::NOENT) => rename_into(root, staged, &target).and_then(|()| sync_parent(&target)).context(what),
+        Err(e) => Err(Error::from(e).context(what())),
+    }
+}
+
+/// Writes an image's config, manifest and `image.json` into a folder `staged`, and makes an image of it. One that exists already
+/// stays as it is.
+pub fn commit_image(root: &Root, staged: &Path, config: &[u8], manifest: Option<&[u8]>, info: &ImageInfo) -> Result<Digest> {
     let id = Digest::of(config);
     let what = || format!("commit image {id}");
     if rustix::fs::stat(root.image(&id)).is_ok() {
+        // A layer of it may have been lost, and have come again: its name is made durable here.
+        sync_parent(&root.own_layer(&id)).context(what)?;
         return Ok(id);
     }
-    let staged = root.staging(job).join(format!("image-{}", id.short()));
-    std::fs::create_dir_all(&staged).context(what)?;
-    write_synced(&staged.join("config.json"), config).context(what)?;
+    std::fs::create_dir_all(staged).context(what)?;
+    std::fs::write(staged.join("config.json"), config).context(what)?;
     if let Some(manifest) = manifest {
-        write_synced(&staged.join("manifest.json"), manifest).context(what)?;
+        std::fs::write(staged.join("manifest.json"), manifest).context(what)?;
     }
-    write_synced(&staged.join("image.json"), &serde_json::to_vec(info)?).context(what)?;
-    File::open(&staged).and_then(|f| f.sync_all()).context(what)?;
-    rename_into(root, &staged, &root.image(&id)).context(what)?;
+    std::fs::write(staged.join("image.json"), serde_json::to_vec(info)?).context(what)?;
+    File::open(staged).map_err(Error::from).and_then(|folder| Ok(rustix::fs::syncfs(&folder)?)).context(what)?;
+    rename_into(root, staged, &root.image(&id)).and_then(|()| sync_parent(&root.image(&id))).context(what)?;
     Ok(id)
-}
-
-fn write_synced(path: &Path, data: &[u8]) -> std::io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(data)?;
-    file.sync_all()
 }
 
 fn rename_into(root: &Root, staged: &Path, target: &Path) -> Result<()> {
     match std::fs::rename(staged, target) {
-        Ok(()) => {}
+        Ok(()) => Ok(()),
         // Content is named by its digest: what is there is the same.
         Err(e) if matches!(e.kind(), std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::DirectoryNotEmpty) => {
-            return trash::discard(root, staged);
+            trash::discard(root, staged)
         }
-        Err(e) => return Err(e.into()),
+        Err(e) => Err(e.into()),
     }
-    let parent = target.parent().unwrap_or(Path::new("/"));
-    Ok(File::open(parent)?.sync_all()?)
+}
+
+fn sync_parent(target: &Path) -> Result<()> {
+    Ok(File::open(target.parent().unwrap_or(Path::new("/")))?.sync_all()?)
 }

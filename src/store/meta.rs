@@ -25,29 +25,36 @@ pub struct Meta {
     pub incompatible: Vec<String>,
 }
 
-/// Reads and checks the file, or writes it into a fresh data root. Returns whether things may be added.
-pub(super) fn check_or_make(root: &Path) -> Result<bool> {
+/// Checks the file, or writes it into a fresh data root. Returns the unknown features because of which nothing may be added.
+pub(super) fn check_or_make(root: &Path) -> Result<Vec<String>> {
     let file = root.join("meta.json");
-    let text = match std::fs::read(&file) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            make(root, &file).context(|| format!("write {}", file.display()))?;
-            return Ok(true);
-        }
-        Err(e) => return Err(Error::from(e).context(format!("read {}", file.display()))),
-    };
-    let meta: Meta = serde_json::from_slice(&text).map_err(|e| Error::internal(format!("{} is damaged: {e}", file.display())))?;
-    let unknown = |set: &[String]| -> Vec<String> { set.iter().filter(|f| !KNOWN.contains(&f.as_str())).cloned().collect() };
-    let strange = unknown(&meta.incompatible);
-    if meta.format != FORMAT || !strange.is_empty() {
-        return Err(Error::unsupported(format!(
-            "data root {} has format {} with features [{}]: a newer prtiql made it, and this one cannot use it",
-            root.display(),
-            meta.format,
-            strange.join(", ")
-        )));
+    if let Err(rustix::io::Errno::NOENT) = rustix::fs::stat(&file) {
+        make(root, &file).context(|| format!("write {}", file.display()))?;
     }
-    Ok(unknown(&meta.read_only_compatible).is_empty())
+    check(root)
+}
+
+/// Reads and checks the file.
+pub(super) fn check(root: &Path) -> Result<Vec<String>> {
+    let file = root.join("meta.json");
+    let text = std::fs::read(&file).context(|| format!("read {}", file.display()))?;
+    let meta: Meta = serde_json::from_slice(&text).map_err(|e| {
+        Error::internal(format!("{} is damaged: {e}: restore it, or start with another --data-root", file.display()))
+    })?;
+    let unknown = |set: &[String]| -> Vec<String> { set.iter().filter(|f| !KNOWN.contains(&f.as_str())).cloned().collect() };
+    let refused = |why: String| {
+        let why =
+            format!("data root {} has {why}: another version of prtiql made it, and this one cannot use it", root.display());
+        Err(Error::unsupported(format!("{why}: install that version again, or start with another --data-root")))
+    };
+    if meta.format != FORMAT {
+        return refused(format!("format {}, not {FORMAT}", meta.format));
+    }
+    let strange = unknown(&meta.incompatible);
+    if !strange.is_empty() {
+        return refused(format!("unknown features [{}]", strange.join(", ")));
+    }
+    Ok(unknown(&meta.read_only_compatible))
 }
 
 fn make(root: &Path, file: &Path) -> Result<()> {

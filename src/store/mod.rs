@@ -3,17 +3,30 @@
 //! The daemon calls only what reads at start ([`Root::open`], [`images`], [`tags`]); workers and the committer change things.
 
 mod commit;
+mod device;
 mod list;
 mod meta;
+mod partial;
+mod probe;
+mod space;
+mod stores;
 mod trash;
 
-pub use commit::{LayerInfo, commit_image, commit_layer, layer_info};
-pub use list::{ImageInfo, SetAside, StoredImage, StoredTag, images, layers, read_tag, tags};
+pub use commit::{LayerInfo, commit_image, commit_layer, layer_info, replace_layer};
+pub use device::{Device, written_by_process};
+pub use list::{
+    ImageInfo, SetAside, StoredImage, StoredTag, all_images, all_layers, images, layers, read_manifest, read_tag, tagged, tags,
+};
 pub use meta::{FORMAT, Meta};
+pub use partial::{Partial, discard_partials};
+pub use probe::{file_system, probe, try_out};
+pub use space::{check, check_left, limits, room};
+pub use stores::Stores;
 pub use trash::{discard, empty_trash, tree_size};
 
-use crate::base::{Context, Error, Result};
+use crate::base::{Context, Error, Kind, Result};
 use crate::image::{Digest, Reference};
+use crate::wire::worker::Space;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -27,7 +40,10 @@ pub struct Root {
     path: PathBuf,
     /// Held by the daemon as long as it lives: the kernel frees it whatever way the daemon ends.
     _lock: Option<OwnedFd>,
-    may_write: bool,
+    /// Features of a newer engine because of which images may not be changed.
+    newer: Vec<String>,
+    space: Space,
+    stores: Stores,
 }
 
 impl Root {
@@ -37,34 +53,59 @@ impl Root {
         let path = &path.canonicalize().context(|| format!("data root {}", path.display()))?;
         let lock = lock(path)?;
         set_mode(path, 0o711)?;
-        let may_write = meta::check_or_make(path)?;
-        for folder in ["layers/sha256", "images/sha256", "tags", "containers", "networks", "volumes", "staging", "trash"] {
+        let newer = meta::check_or_make(path)?;
+        for folder in ["layers/sha256", "images/sha256", "tags", "containers", "networks", "volumes", "staging/layers", "trash"] {
             let folder = path.join(folder);
             std::fs::create_dir_all(&folder).context(|| format!("create {}", folder.display()))?;
             // What lies in volumes and layers is for processes of other users inside containers; the listing is not.
             let mode = if folder.ends_with("volumes") { 0o711 } else { 0o710 };
             set_mode(&folder, mode)?;
         }
-        let root = Root { path: path.clone(), _lock: Some(lock), may_write };
-        if may_write {
+        let root = Root { path: path.clone(), _lock: Some(lock), newer, space: Space::default(), stores: Stores::default() };
+        if root.newer.is_empty() {
             root.clear_staging()?;
         }
         Ok(root)
     }
 
-    /// Work that was cut short with the last daemon goes to the trash.
+    /// Work that was cut short with the last daemon goes to the trash, but for layers that can be gone on with.
     fn clear_staging(&self) -> Result<()> {
         let staging = self.path.join("staging");
         for entry in std::fs::read_dir(&staging).context(|| format!("list {}", staging.display()))? {
             let entry = entry.context(|| format!("list {}", staging.display()))?;
-            trash::discard(self, &entry.path())?;
+            if entry.path() != self.partials() {
+                trash::discard(self, &entry.path())?;
+            }
         }
-        Ok(())
+        // Of a tag that was being written: its file never got its name.
+        let tags = self.path.join("tags");
+        for entry in std::fs::read_dir(&tags).context(|| format!("list {}", tags.display()))? {
+            let entry = entry.context(|| format!("list {}", tags.display()))?;
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                trash::discard(self, &entry.path())?;
+            }
+        }
+        partial::clear(self)
     }
 
     /// The data root of a running daemon, for its workers: neither locks nor checks.
     pub fn attach(path: &Path) -> Root {
-        Root { path: path.to_path_buf(), _lock: None, may_write: true }
+        Root { path: path.to_path_buf(), _lock: None, newer: Vec::new(), space: Space::default(), stores: Stores::default() }
+    }
+
+    /// With limits to what may be written, and with additional stores.
+    pub fn with(self, space: Space, stores: Stores) -> Root {
+        Root { space, stores, ..self }
+    }
+
+    /// The additional stores.
+    pub fn stores(&self) -> &Stores {
+        &self.stores
+    }
+
+    /// Limits to what may be written.
+    pub fn space(&self) -> &Space {
+        &self.space
     }
 
     /// Where it is.
@@ -72,13 +113,29 @@ impl Root {
         &self.path
     }
 
-    /// False if a newer engine wrote it in a way that this one can read but not change: pull and build nothing.
-    pub fn may_write(&self) -> bool {
-        self.may_write
+    /// Fails if a newer engine wrote it in a way that this one can read but not change: its images stay as they are.
+    pub fn check_writable(&self) -> Result<()> {
+        if self.newer.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Forbidden,
+            format!(
+                "images cannot be changed: data root {} has features [{}] of a newer prtiql: install that version again",
+                self.path.display(),
+                self.newer.join(", ")
+            ),
+        ))
     }
 
-    /// `layers/sha256/<diff id>`.
+    /// Where a layer is: in the data root, in an additional store, or where it will be. All look-ups go through this.
     pub fn layer(&self, diff_id: &Digest) -> PathBuf {
+        let own = self.own_layer(diff_id);
+        self.stores.layer(&own, diff_id).unwrap_or(own)
+    }
+
+    /// `layers/sha256/<diff id>` of the data root: where layers are written.
+    pub fn own_layer(&self, diff_id: &Digest) -> PathBuf {
         self.path.join("layers/sha256").join(diff_id.hex())
     }
 
@@ -92,9 +149,15 @@ impl Root {
         rustix::fs::stat(self.layer(diff_id)).is_ok()
     }
 
-    /// `images/sha256/<id>`.
+    /// `images/sha256/<id>`, in the data root or in the first additional store that has it; else where it will be.
     pub fn image(&self, id: &Digest) -> PathBuf {
-        self.path.join("images/sha256").join(id.hex())
+        let within = |root: &Path| root.join("images/sha256").join(id.hex());
+        let there = |path: &PathBuf| rustix::fs::stat(path).is_ok();
+        let own = within(&self.path);
+        if self.stores.paths().is_empty() || there(&own) {
+            return own;
+        }
+        self.stores.paths().iter().map(|store| within(store)).find(there).unwrap_or(own)
     }
 
     /// `tags/<escaped reference>`.
@@ -105,6 +168,11 @@ impl Root {
     /// `staging/<job>`.
     pub fn staging(&self, job: &str) -> PathBuf {
         self.path.join("staging").join(job)
+    }
+
+    /// `staging/layers`: layers that have come in part, by diff ID.
+    pub fn partials(&self) -> PathBuf {
+        self.path.join("staging/layers")
     }
 
     /// `trash`: rename here, delete later.
@@ -198,7 +266,7 @@ mod tests {
     fn a_second_daemon_is_refused_and_a_root_can_be_opened_again() {
         let temp = Temp::new();
         let root = Root::open(&temp.0).unwrap();
-        assert!(root.may_write());
+        root.check_writable().unwrap();
         std::fs::create_dir_all(root.staging("job-1").join("half")).unwrap();
         let e = Root::open(&temp.0).unwrap_err();
         assert!(e.to_string().contains("in use by another prtiql daemon"), "{e}");
@@ -206,7 +274,12 @@ mod tests {
         let root = Root::open(&temp.0).unwrap();
         assert!(!root.staging("job-1").exists());
         assert_eq!(std::fs::read_dir(root.trash()).unwrap().count(), 1);
-        empty_trash(&root, &mut || true).unwrap();
+        let layer = Digest::of(b"layer").hex();
+        std::fs::create_dir_all(root.trash().join(format!("held-{layer}-0123")).join("fs")).unwrap();
+        let hold = [layer];
+        assert_eq!(empty_trash(&root, &hold, &mut || true).unwrap(), 1);
+        assert_eq!(std::fs::read_dir(root.trash()).unwrap().count(), 1);
+        assert_eq!(empty_trash(&root, &[], &mut || true).unwrap(), 0);
         assert_eq!(std::fs::read_dir(root.trash()).unwrap().count(), 0);
     }
 
@@ -216,9 +289,9 @@ mod tests {
         drop(Root::open(&temp.0).unwrap());
         let write = |text: &str| std::fs::write(temp.0.join("meta.json"), text).unwrap();
         write(r#"{"format":1,"compatible":["x"],"read_only_compatible":[],"incompatible":[]}"#);
-        assert!(Root::open(&temp.0).unwrap().may_write());
+        Root::open(&temp.0).unwrap().check_writable().unwrap();
         write(r#"{"format":1,"compatible":[],"read_only_compatible":["x"],"incompatible":[]}"#);
-        assert!(!Root::open(&temp.0).unwrap().may_write());
+        assert!(Root::open(&temp.0).unwrap().check_writable().unwrap_err().to_string().contains("[x]"));
         write(r#"{"format":1,"compatible":[],"read_only_compatible":[],"incompatible":["zap"]}"#);
         assert!(Root::open(&temp.0).unwrap_err().to_string().contains("zap"));
         write(r#"{"format":2,"compatible":[],"read_only_compatible":[],"incompatible":[]}"#);
@@ -238,8 +311,8 @@ mod tests {
         let id = Digest::of(config.as_bytes());
         let info = ImageInfo { sizes: vec![5], ..ImageInfo::default() };
         std::fs::create_dir(root.layer(&diff)).unwrap();
-        commit_image(&root, "job", config.as_bytes(), None, &info).unwrap();
-        commit_image(&root, "job", config.as_bytes(), None, &info).unwrap();
+        commit_image(&root, &root.staging("job"), config.as_bytes(), None, &info).unwrap();
+        commit_image(&root, &root.staging("job"), config.as_bytes(), None, &info).unwrap();
         let bad = Digest::of(b"x");
         std::fs::create_dir(root.image(&bad)).unwrap();
         std::fs::write(root.image(&bad).join("config.json"), "{}").unwrap();

@@ -14,20 +14,41 @@ const MOST_LINKS: usize = 32 * 1024;
 
 /// Moves a file or folder of the data root into trash/.
 pub fn discard(root: &Root, path: &Path) -> Result<()> {
-    let target = root.trash().join(&id::random()[..16]);
-    match std::fs::rename(path, &target) {
+    move_to(path, &root.trash().join(&id::random()[..16]))
+}
+
+/// The same for a copy of a layer (hexadecimal diff ID) that containers may run on: it stays until none does.
+pub fn discard_copy(root: &Root, path: &Path, layer: &str) -> Result<()> {
+    move_to(path, &root.trash().join(format!("held-{layer}-{}", &id::random()[..16])))
+}
+
+fn move_to(path: &Path, target: &Path) -> Result<()> {
+    match std::fs::rename(path, target) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         other => other.context(|| format!("move {} to the trash", path.display())),
     }
 }
 
-/// Deletes all that is in trash/. `pause` is called between entries and may stop the work by returning false.
-pub fn empty_trash(root: &Root, pause: &mut dyn FnMut() -> bool) -> Result<()> {
+/// The layer (hexadecimal diff ID) that a thing in trash/ was before a repair replaced it: containers may still run on it.
+fn replaced_layer(name: &[u8]) -> Option<&str> {
+    let (layer, _) = std::str::from_utf8(name).ok()?.strip_prefix("held-")?.split_once('-')?;
+    Some(layer)
+}
+
+/// Deletes what is in trash/, but for replaced copies of the layers of `hold`; returns how many of those there are. `pause` is
+/// called between entries and may stop the work by returning false.
+pub fn empty_trash(root: &Root, hold: &[String], pause: &mut dyn FnMut() -> bool) -> Result<u64> {
     let trash = root.trash();
     let what = || format!("empty {}", trash.display());
     let top = open_dir(rustix::fs::CWD, &trash).context(what)?;
-    empty_folder(root, top.as_fd(), 0, pause).context(what)?;
-    Ok(())
+    let mut held = 0;
+    let mut spare = |name: &[u8]| {
+        let spared = replaced_layer(name).is_some_and(|layer| hold.iter().any(|h| h == layer));
+        held += u64::from(spared);
+        spared
+    };
+    empty_folder(root, top.as_fd(), 0, &mut spare, pause).context(what)?;
+    Ok(held)
 }
 
 fn open_dir(at: BorrowedFd<'_>, name: impl rustix::path::Arg) -> rustix::io::Result<OwnedFd> {
@@ -35,11 +56,17 @@ fn open_dir(at: BorrowedFd<'_>, name: impl rustix::path::Arg) -> rustix::io::Res
 }
 
 /// Removes the entries of one folder. Returns false when stopped.
-fn empty_folder(root: &Root, folder: BorrowedFd<'_>, depth: usize, pause: &mut dyn FnMut() -> bool) -> Result<bool> {
+fn empty_folder(
+    root: &Root,
+    folder: BorrowedFd<'_>,
+    depth: usize,
+    spare: &mut dyn FnMut(&[u8]) -> bool,
+    pause: &mut dyn FnMut() -> bool,
+) -> Result<bool> {
     for entry in Dir::read_from(folder)? {
         let entry = entry?;
         let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
+        if matches!(name.to_bytes(), b"." | b"..") || spare(name.to_bytes()) {
             continue;
         }
         if !pause() {
@@ -50,24 +77,37 @@ fn empty_folder(root: &Root, folder: BorrowedFd<'_>, depth: usize, pause: &mut d
             Err(rustix::io::Errno::ISDIR | rustix::io::Errno::PERM) => {}
             Err(e) => return Err(e.into()),
         }
-        let child = open_dir(folder, name)?;
+        let child = match open_dir(folder, name) {
+            Err(rustix::io::Errno::NOENT) => continue, // another worker was faster
+            other => other?,
+        };
         if depth >= DEEPEST {
             let up = root.trash().join(&id::random()[..16]);
-            rustix::fs::renameat(folder, name, rustix::fs::CWD, &up)?;
-            let again = empty_folder(root, child.as_fd(), 1, pause)?;
-            rustix::fs::unlinkat(rustix::fs::CWD, &up, AtFlags::REMOVEDIR)?;
+            match rustix::fs::renameat(folder, name, rustix::fs::CWD, &up) {
+                Err(rustix::io::Errno::NOENT) => continue,
+                other => other?,
+            }
+            let again = empty_folder(root, child.as_fd(), 1, &mut |_| false, pause)?;
+            remove_folder(rustix::fs::CWD, &up)?;
             if !again {
                 return Ok(false);
             }
             continue;
         }
-        if !empty_folder(root, child.as_fd(), depth + 1, pause)? {
+        if !empty_folder(root, child.as_fd(), depth + 1, &mut |_| false, pause)? {
             return Ok(false);
         }
         drop(child);
-        rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR)?;
+        remove_folder(folder, name)?;
     }
     Ok(true)
+}
+
+fn remove_folder(at: BorrowedFd<'_>, name: impl rustix::path::Arg) -> rustix::io::Result<()> {
+    match rustix::fs::unlinkat(at, name, AtFlags::REMOVEDIR) {
+        Err(rustix::io::Errno::NOENT) => Ok(()),
+        other => other,
+    }
 }
 
 /// Bytes that a folder's regular files and symlinks hold, each inode once; symlinks are not followed.

@@ -16,6 +16,7 @@ pub struct Insn {
     /// Operand.
     pub imm: i32,
 }
+const _: () = assert!(size_of::<Insn>() == 8);
 
 const PROG_LOAD: libc::c_int = 5;
 const PROG_ATTACH: libc::c_int = 8;
@@ -38,6 +39,7 @@ pub fn load_device_program(program: &[Insn]) -> rustix::io::Result<OwnedFd> {
         version: u32,
         flags: u32,
     }
+    const _: () = assert!(size_of::<Load>() == 48);
     let load = Load {
         kind: PROG_TYPE_CGROUP_DEVICE,
         count: program.len() as u32,
@@ -62,6 +64,7 @@ pub fn attach_device_program(group: BorrowedFd<'_>, program: BorrowedFd<'_>) -> 
         kind: u32,
         flags: u32,
     }
+    const _: () = assert!(size_of::<Attach>() == 16);
     let attach =
         Attach { target: group.as_raw_fd() as u32, program: program.as_raw_fd() as u32, kind: CGROUP_DEVICE, flags: ALLOW_MULTI };
     // SAFETY: the kernel reads the structure.

@@ -37,6 +37,7 @@ struct CloneArgs {
     set_tid_size: u64,
     cgroup: u64,
 }
+const _: () = assert!(size_of::<CloneArgs>() == 88); // CLONE_ARGS_SIZE_VER2
 
 /// `CLONE_NEWTIME` shares its bit with the exit signal of the old call; only clone3 and unshare take it.
 pub const NEWTIME: u64 = 0x80;
@@ -109,14 +110,14 @@ fn clone3(flags: u64, cgroup: u64, fd: &mut libc::c_int) -> rustix::io::Result<l
 
 fn clone2(flags: u64, fd: &mut libc::c_int) -> rustix::io::Result<libc::c_long> {
     *fd = -1;
-    // The order of the last two arguments differs between machines; both are zero here.
+    // The order of the last two arguments differs between machines (x86-64 against arm, aarch64 and riscv64); both are zero here.
     // SAFETY: as for clone3: without CLONE_VM and with a null stack it is fork; the kernel writes one integer to `fd`.
     #[allow(unsafe_code)]
     let r = unsafe {
         libc::syscall(
             libc::SYS_clone,
             flags as libc::c_ulong | libc::SIGCHLD as libc::c_ulong,
-            0,
+            0usize,
             std::ptr::from_mut(fd),
             0usize,
             0usize,

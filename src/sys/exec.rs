@@ -50,15 +50,32 @@ pub fn close_on_exec_from(first: u32) -> rustix::io::Result<()> {
     if result(r).is_ok() {
         return Ok(());
     }
-    let (_, limit) = (0, rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(1 << 20).min(1 << 20));
-    for fd in first..limit as u32 {
+    let mark = |fd: libc::c_int| {
         // SAFETY: takes three integers; a number that is no descriptor gives EBADF.
         #[allow(unsafe_code)]
         unsafe {
-            libc::fcntl(fd as libc::c_int, libc::F_SETFD, libc::FD_CLOEXEC);
+            libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
+        }
+    };
+    let first = first as libc::c_int;
+    match listed() {
+        Some(open) => open.into_iter().filter(|fd| *fd >= first).for_each(mark),
+        None => {
+            let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(1 << 20).min(1 << 20);
+            (first..limit as libc::c_int).for_each(mark);
         }
     }
     Ok(())
+}
+
+/// The open descriptors, if a real /proc is there to tell.
+fn listed() -> Option<Vec<i32>> {
+    const FOLDER: &str = "/proc/self/fd";
+    #[allow(clippy::unnecessary_cast)] // it has other types on other machines
+    let kind = rustix::fs::statfs(FOLDER).ok()?.f_type as u64;
+    let real = kind == libc::PROC_SUPER_MAGIC as u64;
+    let entries = std::fs::read_dir(FOLDER).ok().filter(|_| real)?;
+    Some(entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect())
 }
 
 /// Closes every descriptor from `first` on but those in `keep`. Only for a forked child that goes on to exec or `exit_now` without
@@ -83,9 +100,7 @@ fn close_between(from: i32, to: i32) -> bool {
 
 /// The same before Linux 5.9.
 fn close_listed(first: i32, keep: &[i32]) {
-    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
-    let open: Vec<i32> = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
-    for fd in open.into_iter().filter(|fd| *fd >= first && !keep.contains(fd)) {
+    for fd in listed().into_iter().flatten().filter(|fd| *fd >= first && !keep.contains(fd)) {
         // SAFETY: as above; the descriptor of the list itself is closed already and gives EBADF.
         #[allow(unsafe_code)]
         unsafe {
@@ -116,7 +131,7 @@ pub fn personality(domain: u64) -> rustix::io::Result<()> {
     result(r.into()).map(drop)
 }
 
-/// Unblocks all signals and gives each its default action: a program must not inherit our choices.
+/// Unblocks all signals, and SIGPIPE is not ignored: a program must not inherit our choices.
 pub fn reset_signals() {
     // SAFETY: the set is a plain value that sigemptyset fills in.
     #[allow(unsafe_code)]
@@ -141,6 +156,7 @@ pub struct Insn {
     /// Operand.
     pub k: u32,
 }
+const _: () = assert!(size_of::<Insn>() == size_of::<libc::sock_filter>());
 
 /// Loads a filter of system calls for this process and all that it will make.
 pub fn seccomp(program: &[Insn], flags: u32) -> rustix::io::Result<()> {
@@ -149,6 +165,7 @@ pub fn seccomp(program: &[Insn], flags: u32) -> rustix::io::Result<()> {
         len: u16,
         filter: *const Insn,
     }
+    const _: () = assert!(size_of::<Program>() == size_of::<libc::sock_fprog>());
     let len = u16::try_from(program.len()).map_err(|_| rustix::io::Errno::INVAL)?;
     let program = Program { len, filter: program.as_ptr() };
     const SECCOMP_SET_MODE_FILTER: libc::c_ulong = 1;

@@ -35,7 +35,8 @@ pub fn wait_written(file: BorrowedFd<'_>, offset: u64, length: u64) -> rustix::i
     sync_range(file, offset, length, all)
 }
 
-/// Gives this process the idle class of I/O priority: it is served only when nobody else wants the device.
+/// Puts this process behind all others: the idle class of I/O priority, served only when nobody else wants the device, and the
+/// lowest share of the processor.
 pub fn idle_priority() {
     const WHO_PROCESS: libc::c_int = 1;
     const CLASS_IDLE: libc::c_int = 3 << 13;
@@ -43,5 +44,6 @@ pub fn idle_priority() {
     #[allow(unsafe_code)]
     unsafe {
         libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, CLASS_IDLE);
+        libc::setpriority(libc::PRIO_PROCESS, 0, 19);
     }
 }

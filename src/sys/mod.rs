@@ -1,6 +1,7 @@
 //! Floor 0: system calls that have no safe wrapper elsewhere. The only `unsafe` of the project is in here.
 
 pub mod bpf;
+pub mod calls;
 pub mod channel;
 pub mod clone;
 pub mod exec;

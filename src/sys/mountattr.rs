@@ -11,6 +11,7 @@ struct MountAttr {
     propagation: u64,
     userns: u64,
 }
+const _: () = assert!(size_of::<MountAttr>() == 32); // MOUNT_ATTR_SIZE_VER0
 
 /// Sets and clears attributes (`MOUNT_ATTR_…`) and the propagation (`MS_PRIVATE` …, 0 to keep it) of the mount that `mount` is,
 /// and with `recursive` of all below it. Kernel 5.12.

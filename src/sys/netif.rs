@@ -12,6 +12,7 @@ pub fn up(name: &str) -> rustix::io::Result<()> {
         flags: i16,
         rest: [u8; 22],
     }
+    const _: () = assert!(size_of::<Request>() >= size_of::<libc::ifreq>()); // which is shorter on 32-bit machines
     if name.is_empty() || name.len() >= libc::IFNAMSIZ {
         return Err(Errno::INVAL);
     }

@@ -39,6 +39,8 @@ pub fn forget_program() {
     }
 }
 
+const _: () = assert!(size_of::<rustix::event::PollFd<'_>>() == size_of::<libc::pollfd>());
+
 /// Polls, and lets go of the program before it sleeps. Both stand in one function, so that the code around the sleep is all that is
 /// mapped while it lasts.
 #[inline(never)]

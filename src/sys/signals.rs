@@ -26,6 +26,16 @@ pub fn daemon() -> Result<SignalFd, Errno> {
     descriptor(&[NixSignal::SIGCHLD, NixSignal::SIGTERM, NixSignal::SIGINT, NixSignal::SIGHUP])
 }
 
+/// The command starts with no signal blocked, whatever this process blocks: one that never gets SIGTERM cannot be stopped.
+pub fn unblock_in(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: between fork and exec only one system call is made, with memory of the stack.
+    #[allow(unsafe_code)]
+    unsafe {
+        command.pre_exec(|| Ok(SigSet::empty().thread_set_mask()?));
+    }
+}
+
 /// All signals but those that are faults of the program itself; blocks them.
 pub fn all() -> Result<SignalFd, Errno> {
     let mut set = SigSet::all();
@@ -48,6 +58,16 @@ pub fn next(signals: &SignalFd) -> Option<i32> {
 pub fn drain(fd: BorrowedFd<'_>) {
     let mut buffer = [0u8; 512];
     while matches!(rustix::io::read(fd, &mut buffer), Ok(n) if n > 0) {}
+}
+
+/// Gives every signal its default action. What is ignored stays so in all processes that come of this one: after `nohup prtiql daemon`
+/// no container could be told by SIGHUP.
+pub fn defaults() {
+    for signal in NixSignal::iterator() {
+        // SAFETY: SIG_DFL is no handler that could run.
+        #[allow(unsafe_code)]
+        let _ = unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl) };
+    }
 }
 
 /// Writes to a closed pipe or socket become errors instead of killing the process.

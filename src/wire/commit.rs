@@ -52,4 +52,7 @@ pub struct Ack {
     pub number: u64,
     /// Empty if all went well.
     pub error: String,
+    /// Bytes that the committer has written since it started.
+    #[serde(default)]
+    pub written: u64,
 }

@@ -3,8 +3,9 @@
 //! The daemon sends one [`Assignment`] (with descriptors where the job says so), then perhaps [`Answer`]s; the worker sends
 //! [`Report`]s, the last of which is `Done` or `Failed`, and exits. A worker that exits without either has failed.
 
-use crate::base::{Error, Kind};
+use crate::base::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// What every job knows of its surroundings.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -15,6 +16,35 @@ pub struct Place {
     pub exec_root: String,
     /// The job's own name: its folder under staging/.
     pub job: String,
+    /// Bytes of memory, page cache included, that the job's control group may have; 0 makes none.
+    #[serde(default)]
+    pub memory: u64,
+    /// The limit is the user's: what a process must have at once does not raise it.
+    #[serde(default)]
+    pub fixed: bool,
+    /// How many processes of the job have room in it.
+    #[serde(default)]
+    pub processes: u32,
+    /// How much of the disk is for images.
+    #[serde(default)]
+    pub space: Space,
+    /// Additional image stores.
+    #[serde(default)]
+    pub stores: Vec<String>,
+}
+
+/// How much of the disk is for images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Space {
+    /// Bytes that stay free.
+    pub reserve: u64,
+    /// Bytes that layers may have in all; 0 is no limit.
+    pub quota: u64,
+    /// The daemon removes unused images if there is too little room ([`Report::Short`]).
+    pub frees: bool,
+    /// Bytes that should be free after a pull, if `frees`.
+    pub spare: u64,
 }
 
 /// How to reach registries: from daemon.json and flags.
@@ -23,7 +53,7 @@ pub struct Place {
 pub struct Registries {
     /// `host[:port]` or CIDR of registries that may be spoken to in plain http, or with a certificate that does not verify.
     pub insecure: Vec<String>,
-    /// URLs tried before Docker Hub.
+    /// URLs tried before Docker Hub; `registry=URL` is tried before that registry.
     pub mirrors: Vec<String>,
     /// Folder with `<host:port>/{*.crt,client.cert,client.key}`.
     pub certs_dir: String,
@@ -37,6 +67,40 @@ pub struct Registries {
     pub max_downloads: u32,
     /// Attempts per request that fails for a passing reason.
     pub max_attempts: u32,
+    /// Bytes a second that downloads may take; 0 has no limit.
+    pub rate: u64,
+    /// The file by which the engine's downloads share that.
+    pub pace_file: String,
+    /// Seconds without a byte that are a failure; 0 is the usual.
+    pub stall: u32,
+    /// Whether deltas are taken.
+    #[serde(default)]
+    pub delta: DeltaMode,
+}
+
+/// Whether a pull takes deltas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeltaMode {
+    /// Where there is one that is smaller than the layers.
+    #[default]
+    Auto,
+    /// Not at all.
+    Never,
+    /// A pull without one fails.
+    Require,
+}
+
+impl DeltaMode {
+    /// By its name: `auto`, `never`, `require`, or nothing for the first.
+    pub fn parse(name: &str) -> Result<DeltaMode> {
+        match name {
+            "" | "auto" => Ok(DeltaMode::Auto),
+            "never" => Ok(DeltaMode::Never),
+            "require" => Ok(DeltaMode::Require),
+            _ => Err(Error::invalid(format!("invalid delta mode {name:?}: auto, never or require"))),
+        }
+    }
 }
 
 /// Credentials of the request (`X-Registry-Auth`, decoded).
@@ -70,9 +134,88 @@ pub struct Assignment {
     pub job: Job,
 }
 
+/// A layer that is to be fetched.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Layer {
+    /// `sha256:…` of the blob at the registry.
+    pub blob: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// `sha256:…` of the uncompressed tar.
+    pub diff_id: String,
+    /// The layer is there already, but damaged.
+    pub replace: bool,
+}
+
+/// What was written to a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Written {
+    /// Bytes.
+    pub bytes: u64,
+    /// Requests: what the device was asked to do at once.
+    pub requests: u64,
+}
+
+impl Written {
+    /// Since an earlier look.
+    pub fn since(&self, earlier: &Written) -> Written {
+        Written { bytes: self.bytes.saturating_sub(earlier.bytes), requests: self.requests.saturating_sub(earlier.requests) }
+    }
+
+    /// Adds to it.
+    pub fn add(&mut self, more: Written) {
+        self.bytes = self.bytes.saturating_add(more.bytes);
+        self.requests = self.requests.saturating_add(more.requests);
+    }
+}
+
+/// What a job has written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Wear {
+    /// Bytes, by itself and its helpers.
+    pub bytes: u64,
+    /// What the data root's device was told to write meanwhile, by whomever.
+    pub device: Written,
+}
+
+/// How damaged layers are to be fetched again.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Repair {
+    /// How to reach registries.
+    pub registries: Registries,
+    /// Credentials, by the registry's host.
+    pub auths: BTreeMap<String, Auth>,
+}
+
+/// What `Verify` found out about a layer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Verified {
+    /// Diff ID.
+    pub layer: String,
+    /// What is damaged, and in which files; empty if nothing.
+    pub damage: String,
+    /// A good copy is in its place now.
+    pub repaired: bool,
+    /// Why it is not repaired; empty if that was not asked for.
+    pub reason: String,
+}
+
 /// What a worker is to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Job {
+    /// Help a pull: fetch those layers that nobody else is fetching. The pull's worker gives it, and hears the progress.
+    Layers {
+        /// The image, by its manifest's digest.
+        reference: String,
+        /// Credentials.
+        auth: Option<Auth>,
+        /// How to reach registries.
+        registries: Registries,
+        /// All layers that the pull lacks.
+        layers: Vec<Layer>,
+    },
     /// Pull one reference (or all tags of a repository).
     Pull {
         /// As the client wrote it, normalised: `docker.io/library/busybox:latest` or `…@sha256:…`.
@@ -95,15 +238,44 @@ pub enum Job {
         /// The body has HTTP's chunked coding.
         chunked: bool,
     },
+    /// Make a delta image of balenaEngine's kind.
+    MakeDelta {
+        /// ID of the image that the delta is from.
+        source: String,
+        /// ID of the image that it makes.
+        target: String,
+        /// How the client called the first.
+        name: String,
+        /// Reference to set to the delta image, normalised; empty sets none.
+        tag: String,
+    },
     /// Send the logs of a container to descriptor 0, as the body of an HTTP answer whose head the worker writes too.
     Logs(Logs),
     /// Verify stored layers; every layer of the named images, or all.
     Verify {
         /// Image IDs; none means all.
         images: Vec<String>,
+        /// Fetch what is damaged again.
+        repair: Option<Repair>,
     },
-    /// Delete everything in trash/.
-    EmptyTrash,
+    /// Delete what is in trash/.
+    EmptyTrash {
+        /// Layers (hexadecimal diff IDs) whose replaced copies containers still run on.
+        hold: Vec<String>,
+    },
+    /// Give back what nobody needs: empties the trash, looks for layers without an image.
+    Reclaim {
+        /// As in `EmptyTrash`.
+        hold: Vec<String>,
+        /// Diff IDs that running jobs rely on.
+        keep: Vec<String>,
+        /// Diff IDs that images have.
+        known: Vec<String>,
+        /// Layers that have come in part go too.
+        partials: bool,
+        /// Somebody waits for it.
+        urgent: bool,
+    },
     /// Sum up what paths occupy (bytes), for `ps -s` and `system df`.
     Usage {
         /// Folders to walk.
@@ -165,6 +337,9 @@ pub struct NewImage {
     pub sizes: Vec<u64>,
     /// References to set to it, normalised; a tag or a digest each.
     pub references: Vec<String>,
+    /// The image that it was made from by deltas, if it was.
+    #[serde(default)]
+    pub base: String,
 }
 
 /// What a worker says.
@@ -176,10 +351,6 @@ pub enum Report {
     Plan {
         /// Diff IDs.
         layers: Vec<String>,
-        /// Bytes to download.
-        download: u64,
-        /// Bytes of files, as far as is known.
-        unpacked: u64,
     },
     /// An image is complete. Answered by [`Answer::Go`] when its references are durable.
     Image(NewImage),
@@ -187,13 +358,21 @@ pub enum Report {
     Stream(String),
     /// One figure for each path of `Usage`.
     Usage(Vec<u64>),
-    /// One line of `Verify` for a layer: diff ID, and what is wrong ("" if nothing).
-    Verified {
-        /// Diff ID.
-        layer: String,
-        /// What is damaged, and where; empty if nothing.
-        damage: String,
+    /// One line of `Verify` for a layer.
+    Verified(Verified),
+    /// So many bytes are missing. Answered by [`Answer::Go`] (room was made: look again) or [`Answer::No`].
+    Short(u64),
+    /// What `Reclaim` has found.
+    Reclaimed {
+        /// Layers that no image has.
+        orphans: Vec<String>,
+        /// Bytes that are free now.
+        free: u64,
     },
+    /// The trash holds so many things that cannot be deleted yet.
+    Held(u64),
+    /// What the job has written; before the last word.
+    Wear(Wear),
     /// All went well.
     Done,
     /// It failed.
@@ -217,6 +396,8 @@ impl Report {
 pub enum Answer {
     /// Go on.
     Go,
+    /// It cannot be done.
+    No,
     /// Stop and exit: nobody waits any more.
     Cancel,
 }

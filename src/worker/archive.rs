@@ -8,7 +8,7 @@ use crate::layer::entry;
 use crate::layer::path;
 use crate::layer::tar::{Event, Parser};
 use crate::layer::{Applied, Apply};
-use crate::store::Root;
+use crate::store::{self, LayerInfo, Root};
 use sha2::Digest as _;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -142,8 +142,7 @@ impl<'a> Archive<'a> {
 
     /// A layer that does not extract is the archive's fault only if an image needs it; a full disk is ours.
     fn fail(&mut self, e: Error) -> Result<()> {
-        let text = e.to_string();
-        if ["no space left", "quota exceeded", "input/output error", "read-only file"].iter().any(|t| text.contains(t)) {
+        if e.is_of_machine() {
             return Err(e);
         }
         self.current = Current::Broken(e);
@@ -162,7 +161,9 @@ impl<'a> Archive<'a> {
                 None => {
                     let staged = self.next_file("layer");
                     std::fs::create_dir_all(&staged).context(|| format!("create {}", staged.display()))?;
-                    Current::Layer(Box::new(Apply::new(&staged)?), staged)
+                    let mut apply = Apply::new(&staged)?;
+                    apply.limit(store::room(self.root)?);
+                    Current::Layer(Box::new(apply), staged)
                 }
             };
         } else if json && self.size <= LARGEST_DOCUMENT {
@@ -187,7 +188,7 @@ impl<'a> Archive<'a> {
                 std::fs::write(&file, text).context(|| format!("write {}", file.display()))?;
                 Member::Document(file)
             }
-            Current::Layer(apply, staged) => match apply.finish() {
+            Current::Layer(apply, staged) => match apply.finish(|applied| LayerInfo::write(applied, &staged.join("layer"))) {
                 Ok(applied) => Member::Layer(Box::new(applied), staged),
                 Err(e) => {
                     self.fail(e)?;

@@ -3,6 +3,7 @@
 //! A batch costs one fsync per file written, and one per folder that changed, at its end.
 
 use crate::base::{Context, Error, Result};
+use crate::store;
 use crate::sys::channel;
 use crate::wire::commit::{Ack, Batch, Change};
 use rustix::event::{PollFd, PollFlags};
@@ -29,7 +30,7 @@ pub fn main(root: &str) -> i32 {
             }
         };
         let error = commit(root, &batch.changes).err().map(|e| e.to_string()).unwrap_or_default();
-        if channel::send_json(socket, &Ack { number: batch.number, error }, &[]).is_err() {
+        if channel::send_json(socket, &Ack { number: batch.number, error, written: store::written_by_process() }, &[]).is_err() {
             return 0; // the daemon is gone; what was asked for is done
         }
     }

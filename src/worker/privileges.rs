@@ -13,7 +13,9 @@ pub fn prepare(job: &Job) {
     // What the engine keeps for itself is for nobody else to write; modes from archives are set beside it.
     rustix::process::umask(Mode::from_raw_mode(MASKED));
     // These notice a closed socket at every wait, and clean up; a signal would leave half a layer lying about.
-    if matches!(job, Job::Pull { .. } | Job::Load { .. }) {
+    let makes_layers =
+        matches!(job, Job::Pull { .. } | Job::Layers { .. } | Job::Load { .. } | Job::Verify { repair: Some(_), .. });
+    if makes_layers {
         let mut signals = nix::sys::signal::SigSet::empty();
         signals.add(nix::sys::signal::Signal::SIGTERM);
         let _ = signals.thread_block();
@@ -21,12 +23,12 @@ pub fn prepare(job: &Job) {
     let files = CapabilitySet::CHOWN | CapabilitySet::DAC_OVERRIDE | CapabilitySet::FOWNER;
     let keep = match job {
         // Devices, setuid bits, security.capability, and trusted.overlay.*.
-        Job::Pull { .. } | Job::Load { .. } => {
+        _ if makes_layers => {
             files | CapabilitySet::FSETID | CapabilitySet::MKNOD | CapabilitySet::SETFCAP | CapabilitySet::SYS_ADMIN
         }
-        Job::Verify { .. } | Job::Usage { .. } | Job::EmptyTrash => files,
         Job::Logs(_) => CapabilitySet::DAC_OVERRIDE,
         Job::RemoveCgroup { .. } => CapabilitySet::DAC_OVERRIDE | CapabilitySet::KILL,
+        _ => files,
     };
     for capability in CapabilitySet::all().difference(keep).iter() {
         let _ = rustix::thread::remove_capability_from_bounding_set(capability);

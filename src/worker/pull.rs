@@ -1,14 +1,20 @@
 //! Pull: resolve the reference, fetch what layers are missing straight into files, commit the image.
 
 use crate::base::{Error, Result, time::Time};
+use crate::delta::balena::DeltaImage;
 use crate::image::config::ImageConfig;
 use crate::image::manifest::{Descriptor, Document, Manifest, choose};
 use crate::image::{Digest, Platform, Reference};
-use crate::layer::Apply;
 use crate::registry::{self, Client, Repository};
-use crate::store::{self, ImageInfo, LayerInfo, Root};
-use crate::wire::worker::{Auth, NewImage, Registries, Report};
+use crate::store::{self, ImageInfo, Root};
+use crate::wire::worker::{Auth, Job, NewImage, Place, Registries, Repair, Report};
+use crate::worker::fetch::{self, Wanted};
+use crate::worker::plan::Need;
 use crate::worker::session::Session;
+use crate::worker::{crew, delta, delta_image, plan, repair, room, verify};
+
+/// Layers rarely unpack to more than so many times their size: with more room than that nothing is asked.
+const MOST_EXPANSION: u64 = 8;
 
 /// What is wanted.
 pub struct Wish {
@@ -30,23 +36,26 @@ struct Found {
     manifest_text: Vec<u8>,
     manifest_digest: Digest,
     manifest: Manifest,
+    /// Of a delta image it is the target's.
     config_text: Vec<u8>,
     diff_ids: Vec<Digest>,
+    /// The manifest's layers are balenaEngine's deltas.
+    delta: Option<DeltaImage>,
 }
 
 /// Runs the job.
-pub fn run(session: &mut Session, root: &Root, job: &str, wish: &Wish, registries: Registries) -> Result<()> {
+pub fn run(session: &mut Session, root: &Root, place: &Place, wish: &Wish, registries: Registries) -> Result<()> {
     let reference = Reference::parse(&wish.reference)?;
     let host = Platform::host();
     let platform = if wish.platform.is_empty() { host } else { Platform::parse(&wish.platform, &host)? };
-    let mut client = Client::new(registries, Some(session.watch()));
-    let work = Work { root, job, platform, explicit: !wish.platform.is_empty() };
+    let mut client = Client::new(registries.clone(), Some(session.watch()));
+    let work = Work { root, place, platform, explicit: !wish.platform.is_empty(), auth: wish.auth.as_ref(), registries };
     let result = if wish.all_tags {
-        work.all_tags(session, &mut client, &reference, wish.auth.as_ref())
+        work.all_tags(session, &mut client, &reference)
     } else {
-        work.one(session, &mut client, &reference.with_default_tag(), wish.auth.as_ref())
+        work.one(session, &mut client, &reference.with_default_tag())
     };
-    let staging = root.staging(job);
+    let staging = root.staging(&place.job);
     if staging.exists() {
         store::discard(root, &staging)?;
     }
@@ -55,34 +64,41 @@ pub fn run(session: &mut Session, root: &Root, job: &str, wish: &Wish, registrie
 
 struct Work<'a> {
     root: &'a Root,
-    job: &'a str,
+    place: &'a Place,
     platform: Platform,
     explicit: bool,
+    auth: Option<&'a Auth>,
+    registries: Registries,
 }
 
 impl Work<'_> {
-    fn all_tags(&self, session: &mut Session, client: &mut Client, reference: &Reference, auth: Option<&Auth>) -> Result<()> {
+    fn all_tags(&self, session: &mut Session, client: &mut Client, reference: &Reference) -> Result<()> {
         let translate = |e: Error| registry::of_pull(e, &reference.familiar(), &reference.familiar_name());
-        let mut tags = registry::tags(client, reference, auth).map_err(translate)?;
+        let mut tags = registry::tags(client, reference, self.auth).map_err(translate)?;
         tags.sort();
         for tag in tags {
-            self.one(session, client, &reference.repository().with_tag(&tag)?, auth)?;
+            self.one(session, client, &reference.repository().with_tag(&tag)?)?;
         }
         Ok(())
     }
 
-    fn one(&self, session: &mut Session, client: &mut Client, reference: &Reference, auth: Option<&Auth>) -> Result<()> {
+    fn one(&self, session: &mut Session, client: &mut Client, reference: &Reference) -> Result<()> {
         let translate = |e: Error| registry::of_pull(e, &reference.familiar(), &reference.familiar_name());
         let name = match (reference.digest(), reference.tag()) {
             (Some(digest), _) => digest.to_string(),
             (None, Some(tag)) => tag.to_string(),
             (None, None) => "latest".to_string(),
         };
-        let (mut repository, top) = registry::first_with(client, reference, &name, auth).map_err(translate)?;
+        let (mut repository, top) = registry::first_with(client, reference, &name, self.auth).map_err(translate)?;
         session.status(&name, format!("Pulling from {}", reference.path()))?;
         let found = self.resolve(&mut repository, reference, top).map_err(translate)?;
-        let sizes = self.layers(session, &mut repository, &found)?;
-        self.commit(session, &found, sizes)
+        let (sizes, base) = match &found.delta {
+            Some(delta) => {
+                (delta_image::pull(session, self.root, &mut repository, &found.manifest.layers, delta)?, Some(delta.base))
+            }
+            None => self.layers(session, &mut repository, &found)?,
+        };
+        self.commit(session, &found, sizes, base)
     }
 
     /// From what the reference names down to one manifest and its config.
@@ -103,7 +119,12 @@ impl Work<'_> {
         };
         let config_text =
             repository.small_blob(&manifest.config.digest, manifest.config.size).map_err(|f| f.error.context("image config"))?;
-        let config = ImageConfig::parse(&config_text)?;
+        let own = ImageConfig::parse(&config_text)?;
+        let delta = DeltaImage::of(&own)?;
+        let (config, config_text) = match &delta {
+            Some(delta) => (&delta.target, delta.config.clone().into_bytes()),
+            None => (&own, config_text),
+        };
         let diff_ids = config.rootfs.diff_ids.clone();
         if diff_ids.len() != manifest.layers.len() {
             return Err(Error::invalid(format!(
@@ -131,81 +152,123 @@ impl Work<'_> {
             manifest,
             config_text,
             diff_ids,
+            delta,
         })
     }
 
-    /// Fetches the missing layers. Returns the size of each.
-    fn layers(&self, session: &mut Session, repository: &mut Repository<'_>, found: &Found) -> Result<Vec<u64>> {
+    /// Fetches the layers that are missing or damaged, or makes them from others. Returns the size of each, and the base that some were
+    /// made from.
+    fn layers(
+        &self,
+        session: &mut Session,
+        repository: &mut Repository<'_>,
+        found: &Found,
+    ) -> Result<(Vec<u64>, Option<Digest>)> {
         let layers: Vec<(&Descriptor, &Digest)> = found.manifest.layers.iter().zip(&found.diff_ids).collect();
-        let mut missing: Vec<(&Descriptor, &Digest)> = Vec::new();
+        let mut wanted: Vec<Wanted> = Vec::new();
         for (blob, diff_id) in &layers {
-            if self.root.has_layer(diff_id) {
-                session.status(&blob.digest.short(), "Already exists")?;
-            } else if !missing.iter().any(|(_, seen)| seen == diff_id) {
-                session.status(&blob.digest.short(), "Pulling fs layer")?;
-                missing.push((blob, diff_id));
+            let id = blob.digest.short();
+            let here = self.root.has_layer(diff_id);
+            let replace = here && self.is_damaged(session, diff_id)?;
+            if here && !replace {
+                session.status(&id, "Already exists")?;
+            } else if !wanted.iter().any(|seen| seen.diff_id == **diff_id) {
+                session.status(&id, if replace { "Damaged: pulling again" } else { "Pulling fs layer" })?;
+                wanted.push(Wanted::new(blob, diff_id, replace));
             }
         }
-        session.ask(&Report::Plan {
-            layers: found.diff_ids.iter().map(Digest::to_string).collect(),
-            download: missing.iter().map(|(blob, _)| blob.size).sum(),
-            unpacked: 0,
-        })?;
-        for (blob, _) in missing.iter().skip(1) {
-            session.status(&blob.digest.short(), "Waiting")?;
-        }
-        for (blob, diff_id) in missing {
-            // Another pull may have brought it meanwhile.
-            if !self.root.has_layer(diff_id) {
-                self.layer(session, repository, blob, diff_id).map_err(|e| e.context(format!("layer {}", blob.digest)))?;
+        // From then on nobody removes what the pull relies on.
+        session.ask(&Report::Plan { layers: found.diff_ids.iter().map(Digest::to_string).collect() })?;
+        // What was removed while nobody knew that it is wanted comes too.
+        for (blob, diff_id) in &layers {
+            if !self.root.has_layer(diff_id) && !wanted.iter().any(|seen| seen.diff_id == **diff_id) {
+                wanted.push(Wanted::new(blob, diff_id, false));
             }
-            session.status(&blob.digest.short(), "Pull complete")?;
         }
-        layers.iter().map(|(_, diff_id)| Ok(store::layer_info(self.root, diff_id)?.size)).collect()
+        let target = delta::Target { manifest: &found.manifest_digest, layers: &found.diff_ids, wanted: &wanted };
+        let done = delta::bring(session, self.root, repository, &target, self.registries.delta)?;
+        wanted.retain(|w| w.replace || !self.root.has_layer(&w.diff_id));
+        room::make(session, self.root, self.need(repository, &wanted)?)?;
+        for waiting in wanted.iter().skip(self.registries.max_downloads.max(1) as usize) {
+            session.status(&waiting.blob.short(), "Waiting")?;
+        }
+        let helpers = wanted.len().min(self.registries.max_downloads.min(self.place.processes) as usize);
+        if helpers > 1 {
+            let job = Job::Layers {
+                reference: found.reference.with_digest(found.manifest_digest).to_string(),
+                auth: self.auth.cloned(),
+                registries: self.registries.clone(),
+                layers: wanted.iter().map(Wanted::message).collect(),
+            };
+            crew::run(session, self.place, &job, helpers)?;
+            // What another pull was fetching is waited for below; what was damaged is whole now.
+            wanted.iter_mut().for_each(|w| w.replace = false);
+        }
+        for wanted in &wanted {
+            fetch::layer(session, self.root, repository, wanted)?;
+        }
+        self.repair(session, found, &done.damaged)?;
+        let sizes = layers.iter().map(|(_, diff_id)| Ok(store::layer_info(self.root, diff_id)?.size));
+        Ok((sizes.collect::<Result<_>>()?, done.base))
     }
 
-    fn layer(&self, session: &mut Session, repository: &mut Repository<'_>, blob: &Descriptor, diff_id: &Digest) -> Result<()> {
-        let staged = self.root.staging(self.job).join(diff_id.hex());
-        std::fs::create_dir_all(&staged)?;
-        let id = blob.digest.short();
-        let mut apply = Apply::new(&staged)?;
-        repository
-            .blob(&blob.digest, blob.size, |bytes| {
-                apply.push(bytes)?;
-                session.progress(&id, "Downloading", apply.compressed(), blob.size)
-            })
-            .map_err(|f| f.error)?;
-        session.status(&id, "Verifying Checksum")?;
-        let applied = apply.finish()?;
-        if applied.digest != blob.digest {
-            return Err(Error::internal(format!("filesystem layer verification failed for digest {}", blob.digest)));
+    /// Layers of a delta's base that turned out to be damaged come again, as those do that the image shares with others. The image
+    /// itself is complete: a failure is none of the pull.
+    fn repair(&self, session: &mut Session, found: &Found, damaged: &[Digest]) -> Result<()> {
+        let auths = self.auth.map(|auth| (found.reference.domain().to_string(), auth.clone()));
+        let how = Repair { registries: self.registries.clone(), auths: auths.into_iter().collect() };
+        for layer in damaged {
+            session.status(&layer.short(), "Damaged: pulling again")?;
+            if let Err(e) = repair::run(session, self.root, layer, &how) {
+                session.check()?;
+                log::warn!("layer {layer} is damaged and could not be repaired: {e}");
+            }
         }
-        session.status(&id, "Download complete")?;
-        if applied.diff_id != *diff_id {
-            return Err(Error::internal(format!("its content is {}, the image's config says {diff_id}", applied.diff_id)));
-        }
-        session.progress(&id, "Extracting", blob.size, blob.size)?;
-        store::commit_layer(self.root, &staged, &LayerInfo::of(&applied))
+        Ok(())
     }
 
-    fn commit(&self, session: &mut Session, found: &Found, sizes: Vec<u64>) -> Result<()> {
-        let info = ImageInfo { manifest: Some(found.manifest_digest), sizes: sizes.clone(), pulled: Time::now().0 };
-        let id = store::commit_image(self.root, self.job, &found.config_text, Some(&found.manifest_text), &info)?;
+    /// What is needed on disk, found out the more closely the less room there is.
+    fn need(&self, repository: &mut Repository<'_>, wanted: &[Wanted]) -> Result<Need> {
+        let need = plan::least(self.root, wanted);
+        let ample = store::room(self.root)? / MOST_EXPANSION >= need.bytes;
+        Ok(if ample { need } else { plan::closely(self.root, repository, wanted) })
+    }
+
+    /// Is a layer that is there not what it was? Shared layers are what an update stands on.
+    fn is_damaged(&self, session: &mut Session, diff_id: &Digest) -> Result<bool> {
+        let damage = verify::damage_of(session, self.root, diff_id)?;
+        if let Some(damage) = &damage {
+            log::warn!("layer {diff_id} is damaged: {damage}");
+        }
+        Ok(damage.is_some())
+    }
+
+    fn commit(&self, session: &mut Session, found: &Found, sizes: Vec<u64>, base: Option<Digest>) -> Result<()> {
+        // A delta's manifest is that of another image: neither a push nor a repair may take it for this one's.
+        let manifest = found.delta.is_none().then_some((&found.manifest_text[..], found.manifest_digest));
+        let info = ImageInfo { manifest: manifest.map(|m| m.1), sizes: sizes.clone(), pulled: Time::now().0 };
+        let staged = self.root.staging(&self.place.job);
+        let id = store::commit_image(self.root, &staged, &found.config_text, manifest.map(|m| m.0), &info)?;
         let by_digest = found.reference.with_digest(found.top);
         let tagged = found.reference.digest().is_none();
-        let references =
-            if tagged { vec![found.reference.to_string(), by_digest.to_string()] } else { vec![by_digest.to_string()] };
+        let references = match (tagged, &found.delta) {
+            (true, None) => vec![found.reference.to_string(), by_digest.to_string()],
+            (true, Some(_)) => vec![found.reference.to_string()],
+            // The only name by which it can be asked for.
+            (false, _) => vec![by_digest.to_string()],
+        };
         let known = if tagged { &found.reference } else { &by_digest };
-        let same = store::read_tag(&self.root.tag(known)).is_ok_and(|tag| tag.image == id);
+        let same = store::tagged(self.root, known) == Some(id);
         let config =
             String::from_utf8(found.config_text.clone()).map_err(|_| Error::invalid("the image's config is not text"))?;
         session.ask(&Report::Image(NewImage {
             id: id.to_string(),
             config,
-            manifest: found.manifest_digest.to_string(),
+            manifest: manifest.map(|m| m.1.to_string()).unwrap_or_default(),
             layers: found.diff_ids.iter().map(Digest::to_string).collect(),
             sizes,
             references,
+            base: base.map(|base| base.to_string()).unwrap_or_default(),
         }))?;
         session.status("", format!("Digest: {}", found.top))?;
         let name = found.reference.familiar();

@@ -1,8 +1,9 @@
 //! The worker's end of its socket to the daemon, which is its standard input.
 
 use crate::base::{Error, Kind, Result};
+use crate::store::{self, Device, Root};
 use crate::sys::channel;
-use crate::wire::worker::{Answer, Progress, Report};
+use crate::wire::worker::{Answer, Progress, Report, Wear, Written};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -15,12 +16,14 @@ pub struct Session {
     /// Descriptors that came with the job.
     pub fds: Vec<OwnedFd>,
     told: Option<Instant>,
+    /// The device below the data root and its counts at the start, for jobs that write there.
+    wear: Option<(Option<Device>, Written)>,
 }
 
 impl Session {
     /// On standard input.
     pub fn new() -> Session {
-        Session { fds: Vec::new(), told: None }
+        Session { fds: Vec::new(), told: None, wear: None }
     }
 
     /// Readable when the daemon says something, or is gone: while a job works, both mean that it is to stop.
@@ -38,20 +41,50 @@ impl Session {
         channel::send_json(self.watch(), report, &[]).map_err(|_| canceled())
     }
 
+    /// The job's end tells what was written.
+    pub fn watch_wear(&mut self, root: &Root) {
+        let device = Device::below(root.path());
+        let before = device.as_ref().and_then(Device::written).unwrap_or_default();
+        self.wear = Some((device, before));
+    }
+
+    /// Tells it, if it was to be watched.
+    pub fn tell_wear(&self) {
+        let Some((device, before)) = &self.wear else { return };
+        let now = device.as_ref().and_then(Device::written).unwrap_or_default();
+        let _ = self.report(&Report::Wear(Wear { bytes: store::written_by_process(), device: now.since(before) }));
+    }
+
     /// Says something and waits for leave to go on.
     pub fn ask(&mut self, report: &Report) -> Result<()> {
         self.report(report)?;
         match self.receive::<Answer>()? {
             Some(Answer::Go) => Ok(()),
+            Some(Answer::Cancel | Answer::No) | None => Err(canceled()),
+        }
+    }
+
+    /// Asks for more room on the disk; false if there is none to be had.
+    pub fn ask_for_room(&mut self, bytes: u64) -> Result<bool> {
+        self.report(&Report::Short(bytes))?;
+        match self.receive::<Answer>()? {
+            Some(Answer::Go) => Ok(true),
+            Some(Answer::No) => Ok(false),
             Some(Answer::Cancel) | None => Err(canceled()),
         }
     }
 
     /// Fails if the job is to stop: for work that waits for nothing else.
     pub fn check(&self) -> Result<()> {
+        self.pause(Duration::ZERO)
+    }
+
+    /// Waits; fails at once if the job is to stop.
+    pub fn pause(&self, time: Duration) -> Result<()> {
         let watch = self.watch();
         let mut all = [PollFd::new(&watch, PollFlags::IN)];
-        match rustix::event::poll(&mut all, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+        let wait = Timespec { tv_sec: time.as_secs() as _, tv_nsec: time.subsec_nanos() as _ };
+        match rustix::event::poll(&mut all, Some(&wait)) {
             Ok(0) | Err(_) => Ok(()),
             Ok(_) => Err(canceled()),
         }

@@ -3,10 +3,12 @@
 use crate::base::Result;
 use crate::store::{self, Root};
 use crate::sys::io;
+use crate::wire::worker::Report;
 use crate::worker::session::Session;
 
 /// Runs the job.
-pub fn run(session: &Session, root: &Root) -> Result<()> {
+pub fn run(session: &Session, root: &Root, hold: &[String]) -> Result<()> {
     io::idle_priority();
-    store::empty_trash(root, &mut || session.check().is_ok())
+    let held = store::empty_trash(root, hold, &mut || session.check().is_ok())?;
+    session.report(&Report::Held(held))
 }

@@ -26,6 +26,11 @@ pub fn noise(size: usize) -> Vec<u8> {
     (0..size).map(|_| next()).collect()
 }
 
+/// Layers of a small image.
+pub fn two_layers() -> Vec<Vec<u8>> {
+    vec![layer(&[("etc/a", b"first"), ("big", &noise(900_000))]), layer(&[("etc/b", b"second")])]
+}
+
 /// One gzip member.
 pub fn gzip(data: &[u8]) -> Vec<u8> {
     let mut crc = !0u32;

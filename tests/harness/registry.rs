@@ -41,6 +41,8 @@ pub struct State {
     faults: Vec<(String, Fault, u32)>,
     /// `GET /path range=… auth=…`
     pub log: Vec<String>,
+    /// Connections so far.
+    connections: usize,
     /// Wanted `Authorization` header, and the challenge without it.
     auth: Option<(String, String)>,
 }
@@ -59,6 +61,7 @@ impl Registry {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let registry = serving.clone();
+                registry.state.lock().unwrap().connections += 1;
                 std::thread::spawn(move || registry.serve(stream));
             }
         });
@@ -92,9 +95,17 @@ impl Registry {
     }
 
     pub fn put_image_for(&self, name: &str, tag: &str, arch: &str, variant: &str, layers: &[Vec<u8>]) -> (Digest, Vec<Digest>) {
-        let config = config(arch, variant, layers);
-        self.put_blob(name, config.as_bytes());
         let blobs: Vec<Vec<u8>> = layers.iter().map(|l| gzip(l)).collect();
+        self.put_blobs(name, tag, &config(arch, variant, layers), &blobs)
+    }
+
+    /// An image of one layer whose blob is not of the usual making.
+    pub fn put_image_of(&self, name: &str, tag: &str, layer: &[u8], blob: &[u8]) -> (Digest, Vec<Digest>) {
+        self.put_blobs(name, tag, &config("amd64", "", &[layer.to_vec()]), &[blob.to_vec()])
+    }
+
+    pub fn put_blobs(&self, name: &str, tag: &str, config: &str, blobs: &[Vec<u8>]) -> (Digest, Vec<Digest>) {
+        self.put_blob(name, config.as_bytes());
         let digests = blobs.iter().map(|b| self.put_blob(name, b)).collect();
         let entries: Vec<String> = blobs.iter().map(|b| descriptor(OCI_GZIP, b)).collect();
         let manifest = format!(
@@ -117,6 +128,10 @@ impl Registry {
     /// Requests so far with this in their line.
     pub fn count(&self, matching: &str) -> usize {
         self.state.lock().unwrap().log.iter().filter(|l| l.contains(matching)).count()
+    }
+
+    pub fn connections(&self) -> usize {
+        self.state.lock().unwrap().connections
     }
 
     pub fn log(&self) -> Vec<String> {

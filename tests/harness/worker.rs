@@ -2,7 +2,7 @@
 
 use prtiql::store::{Root, tag_text};
 use prtiql::sys::channel;
-use prtiql::wire::worker::{Answer, Assignment, Auth, Job, Place, Registries, Report};
+use prtiql::wire::worker::{Answer, Assignment, Auth, Job, Place, Registries, Report, Space};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -46,7 +46,27 @@ impl Engine {
         Engine { root: Root::open(path).unwrap() }
     }
 
+    /// The data root as the next daemon opens it.
+    pub fn restarted(self) -> Engine {
+        let path = self.root.path().to_path_buf();
+        drop(self);
+        Engine::new(&path)
+    }
+
+    /// What work has left in staging/.
+    pub fn staged(&self) -> Vec<String> {
+        let names = |path: std::path::PathBuf| -> Vec<String> {
+            std::fs::read_dir(path).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+        };
+        let staging = self.root.path().join("staging");
+        names(staging.clone()).into_iter().filter(|name| name != "layers").chain(names(staging.join("layers"))).collect()
+    }
+
     pub fn start(&self, job: Job, fds: &[BorrowedFd<'_>]) -> (Child, OwnedFd) {
+        self.start_as(Place::default(), job, fds)
+    }
+
+    fn start_as(&self, limits: Place, job: Job, fds: &[BorrowedFd<'_>]) -> (Child, OwnedFd) {
         let (ours, theirs) = channel::pair().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_prtiql"));
         let child = command.arg0("prtiql-worker").stdin(Stdio::from(theirs)).stdout(Stdio::null()).spawn().unwrap();
@@ -54,16 +74,24 @@ impl Engine {
             data_root: self.root.path().to_str().unwrap().into(),
             exec_root: "/run/prtiql".into(),
             job: format!("job-{}", child.id()),
+            processes: 8,
+            ..limits
         };
         channel::send_json(ours.as_fd(), &Assignment { place, job }, fds).unwrap();
         (child, ours)
     }
 
     pub fn run(&self, job: Job, fds: &[BorrowedFd<'_>]) -> Outcome {
-        let (mut child, socket) = self.start(job, fds);
+        self.run_as(Place::default(), job, fds)
+    }
+
+    /// With limits.
+    pub fn run_as(&self, limits: Place, job: Job, fds: &[BorrowedFd<'_>]) -> Outcome {
+        let (mut child, socket) = self.start_as(limits, job, fds);
         let mut outcome = Outcome { reports: Vec::new(), error: "no last word".into() };
         while let Ok(Some(report)) = channel::receive_json::<Report>(socket.as_fd(), &mut Vec::new()) {
             match &report {
+                Report::Short(_) => channel::send_json(socket.as_fd(), &Answer::No, &[]).unwrap(),
                 Report::Plan { .. } => channel::send_json(socket.as_fd(), &Answer::Go, &[]).unwrap(),
                 Report::Image(image) => {
                     for reference in &image.references {
@@ -92,11 +120,24 @@ impl Engine {
         self.run(job, &[])
     }
 
+    /// A pull with limits of room.
+    pub fn run_in(&self, storage_reserve: u64, storage_quota: u64, reference: &str) -> Outcome {
+        let job = Job::Pull {
+            reference: reference.into(),
+            all_tags: false,
+            platform: String::new(),
+            auth: None,
+            registries: Registries::default(),
+        };
+        let space = Space { reserve: storage_reserve, quota: storage_quota, ..Space::default() };
+        self.run_as(Place { space, ..Place::default() }, job, &[])
+    }
+
     /// Every layer on disk gives back its tar.
     pub fn verify(&self) -> usize {
-        let outcome = self.run(Job::Verify { images: Vec::new() }, &[]).ok();
+        let outcome = self.run(Job::Verify { images: Vec::new(), repair: None }, &[]).ok();
         let damage = |r: &Report| match r {
-            Report::Verified { layer, damage } => Some(format!("{layer}{damage}")),
+            Report::Verified(line) => Some(format!("{}{}", line.layer, line.damage)),
             _ => None,
         };
         let all: Vec<String> = outcome.reports.iter().filter_map(damage).collect();
@@ -107,10 +148,11 @@ impl Engine {
     /// Nothing half-made is left: no layer, image or staging folder.
     #[track_caller]
     pub fn assert_empty(&self) {
-        for folder in ["layers/sha256", "images/sha256", "tags", "staging"] {
+        for folder in ["layers/sha256", "images/sha256", "tags", "staging/layers"] {
             let found: Vec<_> =
                 std::fs::read_dir(self.root.path().join(folder)).unwrap().map(|e| e.unwrap().file_name()).collect();
             assert!(found.is_empty(), "{folder}: {found:?}");
         }
+        assert_eq!(self.staged(), [""; 0]);
     }
 }

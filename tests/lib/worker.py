@@ -19,11 +19,13 @@ def escape(reference):
 
 
 class Worker:
-    def __init__(self, binary, root, job, fds=(), env=None, exec_root="/tmp"):
+    def __init__(self, binary, root, job, fds=(), env=None, exec_root="/tmp", under=()):
+        """`under` is what runs a binary of another machine; it is told argv[0] by -0."""
         self.root = root
         prepare(root)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.process = subprocess.Popen(["prtiql-worker"], executable=binary, stdin=theirs, stdout=subprocess.DEVNULL, env=env)
+        command = {"args": [*under, "-0", "prtiql-worker", binary]} if under else {"args": ["prtiql-worker"], "executable": binary}
+        self.process = subprocess.Popen(**command, stdin=theirs, stdout=subprocess.DEVNULL, env=env)
         theirs.close()
         self.socket = ours
         place = {"data_root": root, "exec_root": exec_root, "job": "job-" + uuid.uuid4().hex[:8]}
@@ -96,7 +98,7 @@ def main():
     elif verb == "verify":
         job = {"Verify": {"images": rest}}
     elif verb == "trash":
-        job = "EmptyTrash"
+        job = {"EmptyTrash": {"hold": []}}
     else:
         job = {"Usage": {"paths": rest}}
     w = Worker(os.path.abspath(binary), os.path.abspath(root), job, fds)

@@ -100,7 +100,7 @@ fn verbose(usage: &Json, now: Time) -> String {
             cells.join("\t")
         ));
     }
-    out.push_str(&tabs::align(&table));
+    out.push_str(&tabs::show(&table));
     out.push_str("\nContainers space usage:\n\n");
     table = "CONTAINER ID\tIMAGE\tCOMMAND\tLOCAL VOLUMES\tSIZE\tCREATED\tSTATUS\tNAMES\n".into();
     for c in usage.get("Containers").items() {
@@ -117,14 +117,14 @@ fn verbose(usage: &Json, now: Time) -> String {
         .join("\t");
         table.push_str(&format!("{cells}\t{}\t{}\t{}\n", since(c), c.get("Status").str(), names.join(",")));
     }
-    out.push_str(&tabs::align(&table));
+    out.push_str(&tabs::show(&table));
     out.push_str("\nLocal Volumes space usage:\n\n");
     table = "VOLUME NAME\tLINKS\tSIZE\n".into();
     for v in usage.get("Volumes").items() {
         let data = v.get("UsageData");
         table.push_str(&format!("{}\t{}\t{}\n", v.get("Name").str(), data.get("RefCount").int(), human(data.get("Size").int())));
     }
-    out.push_str(&tabs::align(&table));
+    out.push_str(&tabs::show(&table));
     out.push_str(&format!(
         "\nBuild cache usage: {}\n",
         human(usage.get("BuildCache").items().iter().map(|c| c.get("Size").int()).sum())

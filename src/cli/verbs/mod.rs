@@ -2,10 +2,12 @@
 
 pub mod archive;
 pub mod attach;
+pub mod check;
 pub mod df;
 pub mod events;
 pub mod exec;
 pub mod history;
+pub mod image_delta;
 pub mod images;
 pub mod info;
 pub mod inspect;
@@ -24,3 +26,4 @@ pub mod update;
 pub mod verify;
 pub mod version;
 pub mod volume;
+pub mod wear;

@@ -110,7 +110,7 @@ pub fn status_of(error: &str) -> i32 {
     let has = |text| error.contains(text);
     if has("executable file not found") || has("no such file or directory") || has("system cannot find the file specified") {
         127
-    } else if has("permission denied") || has("Permission denied") || has("is a directory") {
+    } else if has("permission denied") || has("Permission denied") || has("is a directory") || has("exec format error") {
         126
     } else {
         125
@@ -149,11 +149,12 @@ fn make(cx: &Cx, flags: &Flags) -> Result<String> {
 
 fn ask(cx: &Cx, flags: &Flags, body: &[u8]) -> Result<String> {
     let query = Query::new().maybe("name", &flags.name).maybe("platform", &flags.platform);
+    let how = transfer::How { platform: &flags.platform, delta: "", quiet: flags.quiet };
     let pull = |why: bool| {
         if why {
             eprintln!("Unable to find image '{}' locally", transfer::with_tag(&flags.image));
         }
-        transfer::pull_image(cx, &flags.image, &flags.platform, flags.quiet, &mut std::io::stderr())
+        transfer::pull_image(cx, &flags.image, &how, &mut std::io::stderr())
     };
     match flags.pull.as_str() {
         "always" => pull(false)?,
@@ -193,6 +194,7 @@ mod tests {
     fn statuses_come_from_the_text() {
         assert_eq!(status_of("exec: \"x\": executable file not found in $PATH"), 127);
         assert_eq!(status_of("exec: \"/etc/passwd\": permission denied"), 126);
+        assert_eq!(status_of("exec: \"true\": exec format error: unknown"), 126);
         assert_eq!(status_of("port is already allocated"), 125);
     }
 }

@@ -4,6 +4,7 @@ use crate::base::{Result, id, size};
 use crate::cli::Cx;
 use crate::cli::http::{Query, escape};
 use crate::cli::output::{Layout, say};
+use crate::cli::terminal;
 use crate::cli::value::Json;
 use argh::{ArgsInfo, FromArgs};
 
@@ -58,7 +59,8 @@ pub fn stats(cx: &Cx, args: Stats) -> Result<i32> {
         if args.no_stream {
             return say(&text).map(|()| 0);
         }
-        say(&format!("\x1b[2J\x1b[H{text}"))?;
+        // a plain terminal gets one table below the other
+        say(&if terminal::is_plain() { text } else { format!("\x1b[2J\x1b[H{text}") })?;
         if names.is_empty() {
             std::thread::sleep(std::time::Duration::from_secs(1));
         }

@@ -38,7 +38,7 @@ pub fn top(cx: &Cx, args: Top) -> Result<i32> {
     let mut text = row(answer.get("Titles").items());
     answer.get("Processes").items().iter().for_each(|process| text.push_str(&row(process.items())));
     // Docker's `top` lets columns be as narrow as they are
-    say(&tabs::align(&text)).map(|()| 0)
+    say(&tabs::show(&text)).map(|()| 0)
 }
 
 /// Prints where ports are published.

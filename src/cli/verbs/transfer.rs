@@ -19,6 +19,9 @@ pub struct Pull {
     #[argh(option, arg_name = "bool", default = "true", hidden_help)]
     #[allow(dead_code)]
     disable_content_trust: bool,
+    /// whether to take a delta: auto, never or require
+    #[argh(option, default = "String::new()")]
+    delta: String,
     /// set platform if server is multi-platform capable
     #[argh(option, default = "String::new()")]
     platform: String,
@@ -70,6 +73,16 @@ pub struct Save {
     names: Vec<String>,
 }
 
+/// How an image is pulled.
+pub struct How<'a> {
+    /// `os[/arch[/variant]]`, or nothing.
+    pub platform: &'a str,
+    /// `auto`, `never`, `require`, or nothing.
+    pub delta: &'a str,
+    /// Without progress.
+    pub quiet: bool,
+}
+
 /// The reference with `:latest` where it has neither tag nor digest.
 pub fn with_tag(reference: &str) -> String {
     let has_tag = reference.rsplit_once(':').is_some_and(|(_, tag)| !tag.contains('/'));
@@ -90,38 +103,39 @@ fn credentials(cx: &Cx, reference: &str) -> Result<String> {
 }
 
 /// Pulls one image and shows the progress on `out`.
-pub fn pull_image(cx: &Cx, reference: &str, platform: &str, quiet: bool, out: &mut (impl Write + IsTerminal)) -> Result<()> {
+pub fn pull_image(cx: &Cx, reference: &str, how: &How<'_>, out: &mut (impl Write + IsTerminal)) -> Result<()> {
     let full = with_tag(reference);
     let (name, tag) = match full.split_once('@') {
         Some((name, digest)) => (name, digest),
         None => full.rsplit_once(':').unwrap_or((&full, "latest")),
     };
-    fetch(cx, name, tag, platform, quiet, out)
+    fetch(cx, name, tag, how, out)
 }
 
-fn fetch(cx: &Cx, name: &str, tag: &str, platform: &str, quiet: bool, out: &mut (impl Write + IsTerminal)) -> Result<()> {
-    let query = Query::new().set("fromImage", name).maybe("tag", tag).maybe("platform", platform);
+fn fetch(cx: &Cx, name: &str, tag: &str, how: &How<'_>, out: &mut (impl Write + IsTerminal)) -> Result<()> {
+    let query = Query::new().set("fromImage", name).maybe("tag", tag).maybe("platform", how.platform).maybe("delta", how.delta);
     let auth = credentials(cx, name)?;
     let headers: &[(&str, &str)] = if auth.is_empty() { &[] } else { &[("X-Registry-Auth", &auth)] };
     let body = cx.client.send("POST", "/images/create", &query, headers, None)?;
     let terminal = out.is_terminal();
-    if quiet { progress::swallow(body) } else { progress::show(body, out, terminal) }
+    if how.quiet { progress::swallow(body) } else { progress::show(body, out, terminal) }
 }
 
 /// `pull`: ends with the name of what was pulled.
 pub fn pull(cx: &Cx, args: Pull) -> Result<i32> {
     let tagged = with_tag(&args.name) == args.name;
+    let how = How { platform: &args.platform, delta: &args.delta, quiet: args.quiet };
     if args.all_tags {
         if tagged {
             return Err(Error::invalid("tag can't be used with --all-tags/-a"));
         }
-        fetch(cx, &args.name, "", &args.platform, args.quiet, &mut std::io::stdout())?;
+        fetch(cx, &args.name, "", &how, &mut std::io::stdout())?;
         return line(&canonical(&args.name)).map(|()| 0);
     }
     if !tagged && !args.quiet {
         line("Using default tag: latest")?;
     }
-    pull_image(cx, &args.name, &args.platform, args.quiet, &mut std::io::stdout())?;
+    pull_image(cx, &args.name, &how, &mut std::io::stdout())?;
     line(&canonical(&with_tag(&args.name))).map(|()| 0)
 }
 

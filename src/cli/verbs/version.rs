@@ -6,6 +6,7 @@ use crate::cli::client::API_VERSION;
 use crate::cli::http::Query;
 use crate::cli::output::{object, say};
 use crate::cli::value::Json;
+use crate::image::Platform;
 use argh::{ArgsInfo, FromArgs};
 
 /// The commit that the binary was built from, where the build knew it.
@@ -25,11 +26,7 @@ pub struct Version {
 /// Prints both sides' versions.
 pub fn version(cx: &Cx, args: Version) -> Result<i32> {
     let server = cx.client.get("/version", &Query::new());
-    let arch = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
+    let arch = Platform::host().architecture;
     let text = |k: &str, v: &str| (k.to_string(), Json::from(v));
     let client = Json::Obj(vec![
         text("Version", env!("CARGO_PKG_VERSION")),
@@ -38,7 +35,7 @@ pub fn version(cx: &Cx, args: Version) -> Result<i32> {
         text("DefaultAPIVersion", API_VERSION),
         text("GitCommit", COMMIT),
         text("Os", "linux"),
-        text("Arch", arch),
+        text("Arch", &arch),
         text("Context", "default"),
     ]);
     let (server, failure) = match server {

@@ -46,6 +46,11 @@ pub struct Hierarchy {
     pub dir: String,
 }
 
+/// The hierarchies of version 1 that are mounted at [`ROOT`].
+pub fn mounted() -> Vec<Hierarchy> {
+    v1::known().unwrap_or_default().into_iter().filter(v1::is_mounted).collect()
+}
+
 impl Cgroup {
     /// The group at `path` (the specification's `cgroupsPath`; `/prtiql/<id>` if it is empty).
     pub fn locate(path: &str, id: &str) -> Result<Cgroup> {
@@ -57,6 +62,11 @@ impl Cgroup {
         #[allow(clippy::unnecessary_cast)] // it has other types on other machines
         let v2 = found.f_type as i64 == CGROUP2_MAGIC;
         let hierarchies = if v2 { Vec::new() } else { v1::hierarchies()? };
+        if !v2 && !hierarchies.iter().any(v1::is_mounted) {
+            return Err(Error::unsupported(format!(
+                "no control groups are mounted at {ROOT} (CONFIG_CGROUPS; mount -t cgroup2 cgroup2 {ROOT})"
+            )));
+        }
         Ok(Cgroup { v2, path, hierarchies })
     }
 

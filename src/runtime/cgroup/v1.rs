@@ -9,10 +9,20 @@ use std::time::{Duration, Instant};
 /// Hierarchies that a container is in only if it has a limit there: being in them costs time and gains nothing else.
 const ONLY_FOR_LIMITS: [&str; 7] = ["cpuset", "hugetlb", "net_cls", "net_prio", "perf_event", "rdma", "misc"];
 
-/// All hierarchies that are mounted, by what the kernel says of this process.
+/// All hierarchies, by what the kernel says of this process.
+pub fn known() -> Result<Vec<Hierarchy>> {
+    let text = std::fs::read_to_string("/proc/self/cgroup").context(|| "read /proc/self/cgroup (CONFIG_CGROUPS)")?;
+    Ok(parse(&text))
+}
+
+/// Those that a container is in.
 pub fn hierarchies() -> Result<Vec<Hierarchy>> {
-    let text = std::fs::read_to_string("/proc/self/cgroup").context(|| "read /proc/self/cgroup")?;
-    Ok(parse(&text).into_iter().filter(|h| !h.controllers.split(',').all(|c| ONLY_FOR_LIMITS.contains(&c))).collect())
+    Ok(known()?.into_iter().filter(|h| !h.controllers.split(',').all(|c| ONLY_FOR_LIMITS.contains(&c))).collect())
+}
+
+/// It is mounted where it should be.
+pub fn is_mounted(one: &Hierarchy) -> bool {
+    rustix::fs::access(format!("{ROOT}/{}/cgroup.procs", one.dir), rustix::fs::Access::EXISTS).is_ok()
 }
 
 fn parse(text: &str) -> Vec<Hierarchy> {

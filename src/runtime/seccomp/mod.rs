@@ -172,13 +172,17 @@ fn flags(names: &[String]) -> Result<u32> {
 
 /// Compiles a profile of the OCI specification.
 pub fn compile(profile: &Seccomp) -> Result<Filter> {
+    compile_for(HERE, profile)
+}
+
+fn compile_for(machines: &[Machine], profile: &Seccomp) -> Result<Filter> {
     let default = action(&profile.default_action, profile.default_errno_ret)?;
     // the native machine always has its rules, others only if they are named
     let named = |m: &Machine| {
         ARCHITECTURES.iter().any(|(audit, name)| *audit == m.audit && profile.architectures.iter().any(|a| a == name))
     };
     let mut parts = Vec::new();
-    for (i, machine) in HERE.iter().enumerate() {
+    for (i, machine) in machines.iter().enumerate() {
         if i == 0 || named(machine) {
             parts.push(user_part(machine, profile, default)?);
         }

@@ -118,6 +118,37 @@ fn the_numbers_are_those_of_libc() {
 }
 
 #[test]
+fn user_profiles_on_every_machine() {
+    let text = r#"{"defaultAction":"SCMP_ACT_ERRNO","architectures":["SCMP_ARCH_ARM"],"syscalls":[
+        {"names":["openat","futex_time64","cacheflush","rt_sigreturn"],"action":"SCMP_ACT_ALLOW"},
+        {"names":["clone"],"action":"SCMP_ACT_ALLOW","args":[{"index":0,"value":2114060288,"op":"SCMP_CMP_MASKED_EQ"}]},
+        {"names":["lseek","_llseek"],"action":"SCMP_ACT_ALLOW","args":[{"index":1,"value":4294967295,"op":"SCMP_CMP_EQ"}]}]}"#;
+    let profile: Seccomp = serde_json::from_str(text).unwrap();
+    let numbers = |m: &Machine, name: &str| numbers(m).find(|(n, _)| *n == name).map(|(_, n)| n);
+    for machines in [&[X86_64, X86][..], &[AARCH64, ARM], &[ARM], &[RISCV64]] {
+        let program = compile_for(machines, &profile).unwrap().program;
+        for m in machines.iter().filter(|m| m.audit != X86.audit) {
+            let call = |name: &str, args| run(&program, m.audit, numbers(m, name).unwrap(), args);
+            assert_eq!(call("openat", [0; 6]), ALLOW);
+            assert_eq!(call("rt_sigreturn", [0; 6]), ALLOW);
+            assert_eq!(call("unshare", [0; 6]), ERRNO | 1);
+            assert_eq!(call("clone", [0x11, 0, 0, 0, 0, 0]), ALLOW);
+            assert_eq!(call("clone", [libc::CLONE_NEWUSER as u64, 0, 0, 0, 0, 0]), ERRNO | 1);
+            // a register of a 32-bit machine: the upper half is not its
+            assert_eq!(call("lseek", [0, u64::from(u32::MAX), 0, 0, 0, 0]), ALLOW);
+            assert_eq!(call("lseek", [0, u64::MAX, 0, 0, 0, 0]), if m.wide { ERRNO | 1 } else { ALLOW });
+            if m.audit == ARM.audit {
+                assert_eq!((call("futex_time64", [0; 6]), call("cacheflush", [0; 6])), (ALLOW, ALLOW));
+            }
+            assert_eq!(run(&program, m.audit, m.last + 1, [0; 6]), ERRNO | libc::ENOSYS as u32);
+        }
+        // the other machine's calls only where the profile names it
+        let foreign = if machines[0].audit == RISCV64.audit { ARM.audit } else { X86.audit };
+        assert_eq!(run(&program, foreign, 1, [0; 6]), KILL_PROCESS);
+    }
+}
+
+#[test]
 fn user_profiles() {
     let text = r#"{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_X86_64"],"syscalls":[
         {"names":["read","nosuch"],"action":"SCMP_ACT_ERRNO","errnoRet":5},

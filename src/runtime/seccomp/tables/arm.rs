@@ -304,6 +304,7 @@ set_robust_list 338\n\
 get_robust_list 339\n\
 splice 340\n\
 arm_sync_file_range 341\n\
+sync_file_range2 341\n\
 tee 342\n\
 vmsplice 343\n\
 move_pages 344\n\

@@ -286,6 +286,7 @@ pkey_free 290\n\
 statx 291\n\
 io_pgetevents 292\n\
 rseq 293\n\
+kexec_file_load 294\n\
 pidfd_send_signal 424\n\
 io_uring_setup 425\n\
 io_uring_enter 426\n\

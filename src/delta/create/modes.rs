@@ -1,0 +1,54 @@
+//! Which rules fit which part of a body: tried out, and the best taken.
+
+use crate::delta::create::pieces::Copy;
+use crate::delta::predict::{MODE_SPAN, Machine, Map, foretell, rule};
+
+/// Another mode than that of the part before must be better by so many bytes.
+const CHANGE: u32 = 3;
+
+/// Modes that are tried: those with code of the machine, and those for data.
+fn candidates(machine: Machine) -> impl Iterator<Item = u8> {
+    use rule::{CODE, FIRST_BASE, OTHER_CODE, PREL31, RELATIVE, SECOND_BASE, WIDE, WORD};
+    const DATA: &[u8] = &[WIDE, WIDE | RELATIVE, RELATIVE, WORD, WIDE | WORD, FIRST_BASE, SECOND_BASE, RELATIVE | SECOND_BASE];
+    const ARM_CODE: &[u8] = &[0, CODE, CODE | WORD, CODE | RELATIVE, OTHER_CODE, OTHER_CODE | WORD, OTHER_CODE | RELATIVE];
+    const ARM_DATA: &[u8] = &[WORD, RELATIVE, PREL31, FIRST_BASE, WORD | FIRST_BASE, SECOND_BASE];
+    let (code, data): (&[u8], _) = match machine {
+        Machine::X86 => (&[0, CODE, CODE | OTHER_CODE, CODE | OTHER_CODE | RELATIVE], DATA),
+        Machine::Arm => (ARM_CODE, ARM_DATA),
+        _ => (&[0, CODE, CODE | RELATIVE, CODE | WIDE], DATA),
+    };
+    code.iter().chain(data).copied()
+}
+
+/// A mode for each part of the new body. `copies` are those of the old body, their places relative to it.
+pub fn choose(old: &[u8], new: &[u8], copies: &[Copy], map: &Map) -> Vec<u8> {
+    let parts = new.len().div_ceil(MODE_SPAN);
+    let mut best: Vec<(u8, u32)> = vec![(0, u32::MAX); parts];
+    let mut costs = Vec::new();
+    for mode in candidates(map.image().machine) {
+        let all = vec![mode; parts];
+        let mut wrong = vec![0u32; parts];
+        for copy in copies {
+            let mut piece = old[copy.from..copy.from + copy.length].to_vec();
+            foretell(&mut piece, copy.from as u64, copy.at as u64, &all, map);
+            for (by, byte) in piece.iter().enumerate() {
+                let at = copy.at + by;
+                wrong[at / MODE_SPAN] += u32::from(*byte != new[at]);
+            }
+        }
+        for (best, wrong) in best.iter_mut().zip(&wrong) {
+            if *wrong < best.1 {
+                *best = (mode, *wrong);
+            }
+        }
+        costs.push((mode, wrong));
+    }
+    let mut chosen = Vec::with_capacity(parts);
+    let mut last = 0;
+    for (part, (mode, wrong)) in best.into_iter().enumerate() {
+        let stays = costs.iter().find(|(m, _)| *m == last).is_some_and(|(_, costs)| costs[part] <= wrong + CHANGE);
+        last = if stays { last } else { mode };
+        chosen.push(last);
+    }
+    chosen
+}

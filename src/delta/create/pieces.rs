@@ -1,0 +1,155 @@
+//! What of a new body is copied from where: long stretches that are mostly equal, found by way of the suffixes of the base.
+
+use crate::delta::create::text::Text;
+use crate::delta::suffix::common_prefix;
+use std::ops::Range;
+
+/// A copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Copy {
+    /// Where in the new body.
+    pub at: usize,
+    /// Where in the text.
+    pub from: usize,
+    /// Bytes.
+    pub length: usize,
+}
+
+/// A match must be so much longer than what the last alignment gives.
+const BETTER: usize = 8;
+/// Where the last alignment gives so many equal bytes, no other is looked for.
+const ENOUGH: usize = 32;
+
+/// An alignment of new and old, within one old body.
+#[derive(Clone)]
+struct Line {
+    /// Old place less new place.
+    offset: isize,
+    /// The old body.
+    within: Range<usize>,
+}
+
+impl Line {
+    /// The old place of a new one.
+    fn old(&self, at: usize) -> Option<usize> {
+        let old = at.checked_add_signed(self.offset)?;
+        self.within.contains(&old).then_some(old)
+    }
+}
+
+/// Finds the copies of one body; `start` is where the old body that it follows is in the text.
+pub fn find(text: &Text, new: &[u8], start: Option<usize>) -> Vec<Copy> {
+    let old = text.bytes();
+    let mut line = match start {
+        Some(start) => Line { offset: start as isize, within: text.around(start) },
+        None => Line { offset: 0, within: 0..0 },
+    };
+    let equal = |line: &Line, at: usize| line.old(at).is_some_and(|o| old[o] == new[at]);
+    let mut copies = Vec::new();
+    let (mut scan, mut last, mut length, mut from) = (0, 0, 0, 0);
+    while scan < new.len() {
+        let mut score = 0usize;
+        scan += length;
+        let mut scored = scan;
+        while scan < new.len() {
+            if scored == scan
+                && let Some(o) = line.old(scan)
+            {
+                let run = common_prefix(&old[o..line.within.end], &new[scan..]);
+                if run >= ENOUGH {
+                    (scan, scored, score) = (scan + run, scan + run, 0);
+                    continue;
+                }
+            }
+            (from, length) = text.longest(&new[scan..]);
+            while scored < scan + length {
+                score += usize::from(equal(&line, scored));
+                scored += 1;
+            }
+            if length == score && length != 0 || length > score + BETTER {
+                break;
+            }
+            score -= usize::from(score > 0 && equal(&line, scan));
+            scan += 1;
+        }
+        if scan >= new.len() {
+            length = 0;
+        }
+        if length != score || scan >= new.len() {
+            let next = (scan < new.len()).then(|| Line { offset: from as isize - scan as isize, within: text.around(from) });
+            let end = scan.min(new.len());
+            let forward = extend(last, end, |at| equal(&line, at));
+            let mut backward = match &next {
+                Some(next) => {
+                    let most = (end - last).min(from - next.within.start);
+                    extend_back(most, |by| equal(next, end - by))
+                }
+                None => 0,
+            };
+            let mut forward = forward;
+            if last + forward > end - backward {
+                let over = last + forward - (end - backward);
+                let (mut sum, mut best, mut keep) = (0isize, 0isize, 0);
+                for i in 0..over {
+                    let at = last + forward - over + i;
+                    sum += isize::from(equal(&line, at));
+                    sum -= isize::from(next.as_ref().is_some_and(|next| equal(next, end - backward + i)));
+                    if sum > best {
+                        (best, keep) = (sum, i + 1);
+                    }
+                }
+                forward = forward + keep - over;
+                backward -= keep;
+            }
+            if forward > 0
+                && let Some(o) = line.old(last)
+            {
+                copies.push(Copy { at: last, from: o, length: forward });
+            }
+            last = end - backward;
+            if let Some(next) = next {
+                line = next;
+            }
+        }
+    }
+    copies
+}
+
+/// What a copied byte saves, what one that must be changed costs, and what a copy costs, in tenths of a byte.
+const GAIN: (i64, i64, i64) = (4, 8, 80);
+
+/// Gives up copies that cost more than they save.
+pub fn prune(text: &Text, new: &[u8], copies: Vec<Copy>) -> Vec<Copy> {
+    let old = text.bytes();
+    let pays = |copy: &Copy| {
+        let pairs = old[copy.from..copy.from + copy.length].iter().zip(&new[copy.at..copy.at + copy.length]);
+        let wrong = pairs.filter(|(old, new)| old != new).count() as i64;
+        GAIN.0 * copy.length as i64 - GAIN.1 * wrong >= GAIN.2
+    };
+    copies.into_iter().filter(pays).collect()
+}
+
+/// How far from `from` on, at most to `to`, more is equal than is not.
+fn extend(from: usize, to: usize, equal: impl Fn(usize) -> bool) -> usize {
+    let (mut sum, mut best, mut length) = (0isize, 0isize, 0);
+    for at in from..to {
+        sum += isize::from(equal(at));
+        let gain = 2 * sum - (at + 1 - from) as isize;
+        if gain > best {
+            (best, length) = (gain, at + 1 - from);
+        }
+    }
+    length
+}
+
+fn extend_back(most: usize, equal: impl Fn(usize) -> bool) -> usize {
+    let (mut sum, mut best, mut length) = (0isize, 0isize, 0);
+    for by in 1..=most {
+        sum += isize::from(equal(by));
+        let gain = 2 * sum - by as isize;
+        if gain > best {
+            (best, length) = (gain, by);
+        }
+    }
+    length
+}

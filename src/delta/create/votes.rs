@@ -1,0 +1,145 @@
+//! Where bytes are equal in many ways, as in tables of jumps, the addresses in code that has been found again tell which way is right:
+//! each says where its old target went.
+
+use crate::delta::create::pieces::Copy;
+use crate::delta::predict::{Image, targets};
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+
+/// Votes that a change needs: each copy costs some bytes.
+const LEAST: usize = 6;
+/// Rounds: what has been set right in one speaks in the next.
+const ROUNDS: usize = 2;
+
+/// Bodies as they are compared: with their addresses blanked.
+pub struct Sides<'a> {
+    /// The old body.
+    pub old: &'a [u8],
+    /// The new one.
+    pub new: &'a [u8],
+    /// The old one as it is searched.
+    pub old_masked: &'a [u8],
+    /// The new one as it is searched.
+    pub new_masked: &'a [u8],
+}
+
+/// A stretch of the old body whose addresses say that it went elsewhere.
+struct Moved {
+    old: Range<usize>,
+    /// Where its neighbours say otherwise.
+    room: Range<usize>,
+    shift: i64,
+    votes: usize,
+}
+
+/// Sets copies right. Those of the old body lie in `within`, of the base; the others stay.
+pub fn realign(sides: &Sides<'_>, image: &Image, within: &Range<usize>, mut copies: Vec<Copy>) -> Vec<Copy> {
+    for _ in 0..ROUNDS {
+        let mut own: Vec<Copy> = Vec::new();
+        for copy in copies.iter().filter(|c| within.contains(&c.from) && c.from + c.length <= within.end) {
+            own.push(Copy { from: copy.from - within.start, ..*copy });
+        }
+        let moved = moved(sides, &votes(sides, image, &own), &own);
+        if moved.is_empty() {
+            break;
+        }
+        for stretch in moved {
+            put(&mut copies, &stretch, within.start);
+        }
+    }
+    copies
+}
+
+/// For each old target: its new places, as shifts, and how often each was seen.
+fn votes(sides: &Sides<'_>, image: &Image, copies: &[Copy]) -> BTreeMap<usize, HashMap<i64, usize>> {
+    let (old, new) = (targets(sides.old, image, false), targets(sides.new, image, true));
+    let new: HashMap<usize, usize> = new.into_iter().collect();
+    let mut all: BTreeMap<usize, HashMap<i64, usize>> = BTreeMap::new();
+    for copy in copies {
+        let first = old.partition_point(|(site, _)| *site < copy.from);
+        for (site, target) in old[first..].iter().take_while(|(site, _)| *site < copy.from + copy.length) {
+            if let Some(to) = new.get(&(site - copy.from + copy.at)) {
+                *all.entry(*target).or_default().entry(*to as i64 - *target as i64).or_default() += 1;
+            }
+        }
+    }
+    all
+}
+
+/// Neighbouring targets that agree with each other, and not with the copies.
+fn moved(sides: &Sides<'_>, votes: &BTreeMap<usize, HashMap<i64, usize>>, copies: &[Copy]) -> Vec<Moved> {
+    let mut by_old: Vec<Copy> = copies.to_vec();
+    by_old.sort_by_key(|copy| copy.from);
+    let agrees = |target: usize, shift: i64| {
+        // Copies that overlap in the old body are few: a look at those just before is enough.
+        let end = by_old.partition_point(|copy| copy.from <= target);
+        let near = by_old[end.saturating_sub(8)..end].iter().filter(|copy| target < copy.from + copy.length);
+        near.clone().any(|copy| copy.at as i64 - copy.from as i64 == shift)
+    };
+    let mut all: Vec<Moved> = Vec::new();
+    let (mut open, mut before): (Option<Moved>, usize) = (None, 0);
+    for (target, shifts) in votes {
+        let Some((shift, count)) = shifts.iter().max_by_key(|(shift, count)| (**count, **shift)) else { continue };
+        match &mut open {
+            Some(stretch) if stretch.shift == *shift => {
+                stretch.old.end = target + 1;
+                stretch.votes += count;
+                continue;
+            }
+            Some(stretch) => {
+                (stretch.room.end, before) = (*target, stretch.old.end);
+                all.extend(open.take());
+            }
+            None => {}
+        }
+        match agrees(*target, *shift) {
+            true => before = target + 1,
+            false => open = Some(Moved { old: *target..target + 1, room: before..usize::MAX, shift: *shift, votes: *count }),
+        }
+    }
+    all.extend(open);
+    all.retain_mut(|stretch| stretch.votes >= LEAST && grow(sides, stretch));
+    all
+}
+
+/// Makes a stretch as long as both sides are equal and nobody says otherwise; false if they are not.
+fn grow(sides: &Sides<'_>, stretch: &mut Moved) -> bool {
+    let equal = |old: usize| {
+        let new = old.checked_add_signed(stretch.shift as isize).and_then(|new| sides.new_masked.get(new));
+        new.is_some() && new == sides.old_masked.get(old)
+    };
+    let inside = stretch.old.clone();
+    if inside.clone().filter(|at| equal(*at)).count() * 10 < inside.len() * 9 {
+        return false;
+    }
+    while stretch.old.end < stretch.room.end && equal(stretch.old.end) {
+        stretch.old.end += 1;
+    }
+    while stretch.old.start > stretch.room.start && equal(stretch.old.start - 1) {
+        stretch.old.start -= 1;
+    }
+    true
+}
+
+/// Puts a copy in the place of what there is.
+fn put(copies: &mut Vec<Copy>, stretch: &Moved, base: usize) {
+    let at = (stretch.old.start as i64 + stretch.shift) as usize;
+    let (length, end) = (stretch.old.len(), at + stretch.old.len());
+    let mut kept: Vec<Copy> = Vec::with_capacity(copies.len() + 2);
+    for copy in copies.iter() {
+        let last = copy.at + copy.length;
+        if last <= at || copy.at >= end {
+            kept.push(*copy);
+            continue;
+        }
+        if copy.at < at {
+            kept.push(Copy { length: at - copy.at, ..*copy });
+        }
+        if last > end {
+            kept.push(Copy { at: end, from: copy.from + (end - copy.at), length: last - end });
+        }
+    }
+    kept.push(Copy { at, from: base + stretch.old.start, length });
+    kept.sort_by_key(|copy| copy.at);
+    *copies = kept;
+}

@@ -1,0 +1,255 @@
+//! Where the addresses of an old program went in a new one.
+
+use crate::base::Result;
+use crate::delta::numbers::{unzigzag, zigzag};
+use crate::delta::predict::{Machine, rule};
+use std::cell::Cell;
+use std::collections::BinaryHeap;
+
+/// A part of a program's file that is loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Segment {
+    /// Where in the file.
+    pub offset: u64,
+    /// Bytes in the file.
+    pub length: u64,
+    /// Bytes in memory.
+    pub memory: u64,
+    /// Address of the first.
+    pub address: u64,
+}
+
+impl Segment {
+    fn holds(&self, address: u64) -> bool {
+        address.wrapping_sub(self.address) < self.memory
+    }
+
+    /// The address of a place of the file, and how many bytes follow in the segment.
+    fn address_of(&self, offset: u64) -> Option<(u64, u64)> {
+        let within = offset.wrapping_sub(self.offset);
+        (within < self.length).then(|| (self.address.wrapping_add(within), self.length - within))
+    }
+}
+
+/// An old and a new program.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// Its code.
+    pub machine: Machine,
+    /// Addresses have eight bytes.
+    pub wide: bool,
+    /// The segments, old and new.
+    pub segments: Vec<(Segment, Segment)>,
+    /// Addresses that tables of words are relative to, old and new.
+    pub bases: [(u64, u64); 2],
+}
+
+impl Image {
+    /// Its segments can be counted with, and are not too many.
+    pub fn is_sound(&self) -> bool {
+        let fits = |s: &Segment| s.offset.checked_add(s.length).is_some_and(|end| end <= i64::MAX as u64) && s.length <= s.memory;
+        self.segments.len() <= MOST_SEGMENTS as usize && self.segments.iter().all(|(old, new)| fits(old) && fits(new))
+    }
+
+    /// Address of a place in the old file.
+    pub fn old_address(&self, offset: u64) -> Option<(u64, u64)> {
+        self.segments.iter().find_map(|(old, _)| old.address_of(offset))
+    }
+
+    /// Address of a place in the new file.
+    pub fn new_address(&self, offset: u64) -> Option<(u64, u64)> {
+        self.segments.iter().find_map(|(_, new)| new.address_of(offset))
+    }
+
+    /// Where in the old file an address is.
+    pub fn old_offset(&self, address: u64) -> Option<u64> {
+        let holds = |s: &Segment| address.wrapping_sub(s.address) < s.length;
+        self.segments.iter().find(|(old, _)| holds(old)).map(|(old, _)| old.offset + address.wrapping_sub(old.address))
+    }
+
+    /// One of the programs as both.
+    pub fn one_sided(&self, new: bool) -> Image {
+        let pick = |(old, other): &(Segment, Segment)| if new { (*other, *other) } else { (*old, *old) };
+        Image { segments: self.segments.iter().map(pick).collect(), ..self.clone() }
+    }
+
+    /// From places of which one is in no segment: how far to the next begin of one.
+    pub fn step_to_segment(&self, old: u64, new: u64) -> u64 {
+        let ahead = |start: u64, at: u64| start.checked_sub(at).filter(|by| *by > 0).unwrap_or(u64::MAX);
+        let all = self.segments.iter().map(|(o, n)| ahead(o.offset, old).min(ahead(n.offset, new)));
+        all.min().unwrap_or(u64::MAX)
+    }
+
+    /// With these rules every byte must be looked at, not every word.
+    pub fn is_dense(&self, mode: u8) -> bool {
+        match self.machine {
+            Machine::X86 => mode & (rule::CODE | rule::OTHER_CODE) != 0,
+            Machine::Arm => mode & rule::OTHER_CODE != 0,
+            Machine::RiscV => mode & rule::CODE != 0,
+            _ => false,
+        }
+    }
+}
+
+/// The most segments of a program.
+pub const MOST_SEGMENTS: u64 = 64;
+
+impl Image {
+    /// Tells it in numbers.
+    pub fn write(&self, mut put: impl FnMut(u64)) {
+        put(1 + (self.machine as u64) * 2 + u64::from(self.wide));
+        put(self.segments.len() as u64);
+        let mut pair = |old: u64, new: u64| {
+            put(old);
+            put(zigzag(new.wrapping_sub(old) as i64));
+        };
+        for (old, new) in &self.segments {
+            pair(old.offset, new.offset);
+            pair(old.length, new.length);
+            pair(old.memory, new.memory);
+            pair(old.address, new.address);
+        }
+        self.bases.iter().for_each(|(old, new)| pair(*old, *new));
+    }
+
+    /// Reads it, after the first number, which is not 0; `None` if it makes no sense.
+    pub fn read(first: u64, mut next: impl FnMut() -> Result<u64>) -> Result<Option<Image>> {
+        let Some(machine) = Machine::of((first - 1) / 2) else { return Ok(None) };
+        let count = next()?;
+        if count > MOST_SEGMENTS {
+            return Ok(None);
+        }
+        let mut pair = || -> Result<(u64, u64)> {
+            let old = next()?;
+            Ok((old, old.wrapping_add_signed(unzigzag(next()?))))
+        };
+        let mut image = Image { machine, wide: (first - 1) % 2 == 1, ..Image::default() };
+        for _ in 0..count {
+            let (offset, length, memory, address) = (pair()?, pair()?, pair()?, pair()?);
+            let old = Segment { offset: offset.0, length: length.0, memory: memory.0, address: address.0 };
+            let new = Segment { offset: offset.1, length: length.1, memory: memory.1, address: address.1 };
+            image.segments.push((old, new));
+        }
+        image.bases = [pair()?, pair()?];
+        Ok(image.is_sound().then_some(image))
+    }
+}
+
+/// A stretch of the old file, and how much further on it is in the new one. A program has up to ten thousands of them, and both files
+/// have at most 1 GiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Where in the old file.
+    pub start: u32,
+    /// The first byte after it.
+    pub end: u32,
+    /// New place less old place.
+    pub shift: i32,
+}
+
+impl Span {
+    /// Of a copy, by its places in the old and the new file.
+    pub fn of(old: u64, new: u64, length: u64) -> Span {
+        Span { start: old as u32, end: (old + length) as u32, shift: (new as i64 - old as i64) as i32 }
+    }
+}
+
+/// Where everything went.
+pub struct Map {
+    image: Image,
+    spans: Vec<Span>,
+    /// All stays where it is; the last address that was asked for is remembered.
+    listens: Option<Cell<Option<u64>>>,
+}
+
+impl Map {
+    /// From the copies of the old file, in any order. Where they overlap, the longest decides, of equal ones the first.
+    pub fn new(image: Image, mut copies: Vec<Span>) -> Map {
+        copies.retain(|span| span.start < span.end);
+        copies.sort_by_key(|span| (span.start, span.end, span.shift));
+        let mut spans: Vec<Span> = Vec::new();
+        let mut add = |start: u32, end: u32, shift: i32| match spans.last_mut() {
+            Some(last) if last.end == start && last.shift == shift => last.end = end,
+            _ if start < end => spans.push(Span { start, end, shift }),
+            _ => {}
+        };
+        // By length, and the earlier first.
+        let mut active: BinaryHeap<(u32, std::cmp::Reverse<u32>)> = BinaryHeap::new();
+        let (mut next, mut at) = (0, 0);
+        while next < copies.len() || !active.is_empty() {
+            while active.peek().is_some_and(|(_, nth)| copies[nth.0 as usize].end <= at) {
+                active.pop();
+            }
+            while let Some(copy) = copies.get(next).filter(|copy| copy.start <= at || active.is_empty()) {
+                at = at.max(copy.start);
+                active.push((copy.end - copy.start, std::cmp::Reverse(next as u32)));
+                next += 1;
+            }
+            let Some((_, nth)) = active.peek() else { continue };
+            let longest = copies[nth.0 as usize];
+            let end = copies.get(next).map_or(longest.end, |copy| copy.start.min(longest.end));
+            if end > at {
+                add(at, end, longest.shift);
+                at = end;
+            } else if copies.get(next).is_none_or(|copy| copy.start > at) {
+                active.pop();
+            }
+        }
+        Map { image, spans, listens: None }
+    }
+
+    /// Of one program in which nothing moves: it only hears what addresses are asked for.
+    pub fn listener(image: Image) -> Map {
+        Map { image, spans: Vec::new(), listens: Some(Cell::new(None)) }
+    }
+
+    /// The last address that a listener was asked for, once.
+    pub fn heard(&self) -> Option<u64> {
+        self.listens.as_ref()?.take()
+    }
+
+    /// The programs.
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// Where an old address is now; `None` if it is none.
+    pub fn aim(&self, address: u64) -> Option<u64> {
+        let (old, new) = self.image.segments.iter().find(|(old, _)| old.holds(address))?;
+        if let Some(listens) = &self.listens {
+            listens.set(Some(address));
+            return Some(address);
+        }
+        let within = address.wrapping_sub(old.address);
+        if within >= old.length {
+            // Memory that is not in the file keeps its distance from the file's end.
+            return Some(
+                address.wrapping_sub(old.address.wrapping_add(old.length)).wrapping_add(new.address.wrapping_add(new.length)),
+            );
+        }
+        let offset = old.offset + within;
+        let nth = self.spans.partition_point(|span| u64::from(span.start) <= offset).checked_sub(1)?;
+        let moved = offset.checked_add_signed(self.spans[nth].shift.into())?;
+        let home = self.image.new_address(moved).map(|(address, _)| address);
+        // The end of a segment is an address, too.
+        home.or_else(|| (moved == new.offset + new.length).then(|| new.address.wrapping_add(new.length)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_copy_decides() {
+        let span = |start, end, shift| Span { start, end, shift };
+        let map = Map::new(
+            Image::default(),
+            vec![span(10, 20, 1), span(0, 100, 2), span(15, 30, 3), span(90, 400, 4), span(500, 501, 5)],
+        );
+        assert_eq!(map.spans, [span(0, 90, 2), span(90, 400, 4), span(500, 501, 5)]);
+        let map = Map::new(Image::default(), vec![span(0, 10, 1), span(5, 25, 2), span(20, 28, 3)]);
+        assert_eq!(map.spans, [span(0, 5, 1), span(5, 25, 2), span(25, 28, 3)]);
+        assert!(Map::new(Image::default(), Vec::new()).spans.is_empty());
+    }
+}

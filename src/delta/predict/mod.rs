@@ -1,0 +1,198 @@
+//! Programs and libraries are full of addresses, which all change when code is added somewhere. Where every old place went is known
+//! from the copies: so a copied address can be foretold. Both sides do the same with the same numbers; nothing here may depend on
+//! what only one of them knows.
+
+pub mod a64;
+pub mod arm;
+mod map;
+pub mod riscv;
+pub mod x86;
+
+pub use map::{Image, MOST_SEGMENTS, Map, Segment, Span};
+
+/// Bytes of a new body that share a mode.
+pub const MODE_SPAN: usize = 4096;
+
+/// Rules: bits of a mode.
+pub mod rule {
+    /// Branches of the machine's code: A32 on ARM.
+    pub const CODE: u8 = 1;
+    /// ARM: Thumb branches. x86: operands relative to the instruction pointer.
+    pub const OTHER_CODE: u8 = 2;
+    /// Words of the machine's size that are addresses.
+    pub const WIDE: u8 = 4;
+    /// Words of 32 bits that are addresses.
+    pub const WORD: u8 = 8;
+    /// Words of 32 bits that are addresses less their own.
+    pub const RELATIVE: u8 = 16;
+    /// Words of 32 bits that are addresses less the first base's.
+    pub const FIRST_BASE: u8 = 32;
+    /// The same with the second base.
+    pub const SECOND_BASE: u8 = 64;
+    /// ARM: the low 31 bits are an address less its own.
+    pub const PREL31: u8 = 128;
+}
+
+/// What kind of code a body has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Machine {
+    /// None that is known.
+    #[default]
+    None,
+    /// i386 and x86-64.
+    X86,
+    /// A32 and Thumb.
+    Arm,
+    /// AArch64.
+    A64,
+    /// RISC-V.
+    RiscV,
+}
+
+impl Machine {
+    /// By its number in a delta.
+    pub fn of(number: u64) -> Option<Machine> {
+        [Machine::None, Machine::X86, Machine::Arm, Machine::A64, Machine::RiscV].get(usize::try_from(number).ok()?).copied()
+    }
+}
+
+/// Addresses below this are small numbers more often than addresses.
+const LEAST_ADDRESS: u64 = 4096;
+
+/// Turns copied bytes into what they should be where they go: `old_at` and `new_at` are their offsets in the old and new body.
+pub fn foretell(piece: &mut [u8], old_at: u64, new_at: u64, modes: &[u8], map: &Map) {
+    let image = map.image();
+    let mut at = 0;
+    while at < piece.len() {
+        let (old, new) = (old_at + at as u64, new_at + at as u64);
+        let mode = modes.get(new as usize / MODE_SPAN).copied().unwrap_or(0);
+        let to_border = MODE_SPAN - new as usize % MODE_SPAN;
+        // Both places must be loaded; where they are in which segment changes rarely.
+        let (Some((old_address, old_left)), Some((new_address, new_left))) = (image.old_address(old), image.new_address(new))
+        else {
+            at += image.step_to_segment(old, new).min(to_border as u64).max(1) as usize;
+            continue;
+        };
+        let stretch = to_border.min(usize::try_from(old_left.min(new_left)).unwrap_or(usize::MAX)).min(piece.len() - at);
+        if mode == 0 {
+            at += stretch;
+            continue;
+        }
+        let end = at + stretch;
+        let slide = Slide { old: old_address.wrapping_sub(at as u64), new: new_address.wrapping_sub(at as u64) };
+        while at < end {
+            at += step(piece, at, &slide, mode, map);
+        }
+    }
+}
+
+/// All addresses in the code of one side: where they stand and where they lead to, as offsets in the file, in order.
+pub fn targets(body: &[u8], image: &Image, new: bool) -> Vec<(usize, usize)> {
+    let image = image.one_sided(new);
+    let mode = match image.machine {
+        Machine::Arm if arm::is_mostly_thumb(body) => rule::OTHER_CODE,
+        Machine::Arm | Machine::A64 | Machine::RiscV => rule::CODE,
+        Machine::X86 => rule::CODE | rule::OTHER_CODE,
+        Machine::None => return Vec::new(),
+    };
+    let map = Map::listener(image.clone());
+    let mut all = Vec::new();
+    for (segment, _) in image.segments.iter() {
+        let Some(bytes) = usize::try_from(segment.offset).ok().and_then(|from| body.get(from..)) else { continue };
+        let mut piece = bytes[..bytes.len().min(usize::try_from(segment.length).unwrap_or(usize::MAX))].to_vec();
+        let slide = Slide { old: segment.address, new: segment.address };
+        let mut at = 0;
+        while at < piece.len() {
+            let next = at + step(&mut piece, at, &slide, mode, &map);
+            if let Some(to) = map.heard().and_then(|address| image.old_offset(address)) {
+                // A segment may be longer than its file.
+                if to < body.len() as u64 {
+                    all.push((segment.offset as usize + at, to as usize));
+                }
+            }
+            at = next;
+        }
+    }
+    all.sort_unstable();
+    all
+}
+
+/// What is added to a place in a piece to have its address.
+struct Slide {
+    old: u64,
+    new: u64,
+}
+
+/// Tries the rules at one place; how far to go on.
+fn step(piece: &mut [u8], at: usize, slide: &Slide, mode: u8, map: &Map) -> usize {
+    let (old, new) = (slide.old.wrapping_add(at as u64), slide.new.wrapping_add(at as u64));
+    let rest = &mut piece[at..];
+    let done = match map.image().machine {
+        Machine::X86 => x86::step(rest, old, new, mode, map),
+        Machine::Arm => arm::step(rest, old, new, mode, map),
+        Machine::A64 if mode & rule::CODE != 0 && old % 4 == 0 => a64::step(rest, old, new, map),
+        Machine::RiscV if mode & rule::CODE != 0 && old % 2 == 0 => riscv::step(rest, old, new, map),
+        _ => 0,
+    };
+    if done > 0 {
+        return done;
+    }
+    if old % 4 != 0 {
+        return (4 - old % 4).min(if map.image().is_dense(mode) { 1 } else { 4 }) as usize;
+    }
+    let next = if map.image().is_dense(mode) { 1 } else { 4 };
+    words(rest, old, new, mode, map).max(next)
+}
+
+/// Words of data; 0 if none of the rules fits.
+fn words(rest: &mut [u8], old: u64, new: u64, mode: u8, map: &Map) -> usize {
+    let image = map.image();
+    if mode & rule::WIDE != 0
+        && image.wide
+        && old.is_multiple_of(8)
+        && let Some(word) = rest.first_chunk_mut::<8>()
+    {
+        let value = u64::from_le_bytes(*word);
+        if value >= LEAST_ADDRESS
+            && let Some(to) = map.aim(value)
+        {
+            *word = to.to_le_bytes();
+            return 8;
+        }
+    }
+    let Some(word) = rest.first_chunk_mut::<4>() else { return 0 };
+    let value = u32::from_le_bytes(*word);
+    let mut set = |to: u64| {
+        *word = (to as u32).to_le_bytes();
+        4
+    };
+    let signed = |value: u32| i64::from(value as i32) as u64;
+    if mode & rule::PREL31 != 0 && value >> 31 == 0 {
+        let far = i64::from((value << 1) as i32 >> 1) as u64;
+        if let Some(to) = map.aim(old.wrapping_add(far)) {
+            return set(to.wrapping_sub(new) & 0x7fff_ffff);
+        }
+    }
+    if mode & rule::RELATIVE != 0
+        && value != 0
+        && let Some(to) = map.aim(old.wrapping_add(signed(value)))
+    {
+        return set(to.wrapping_sub(new));
+    }
+    for (bit, nth) in [(rule::FIRST_BASE, 0), (rule::SECOND_BASE, 1)] {
+        let (from, into) = image.bases[nth];
+        if mode & bit != 0
+            && value != 0
+            && let Some(to) = map.aim(from.wrapping_add(signed(value)))
+        {
+            return set(to.wrapping_sub(into));
+        }
+    }
+    if (mode & rule::WORD != 0 || mode & rule::WIDE != 0 && !image.wide)
+        && u64::from(value) >= LEAST_ADDRESS
+        && let Some(to) = map.aim(value.into())
+    {
+        return set(to);
+    }
+    0
+}

@@ -1,0 +1,133 @@
+//! Layers that have come in part: `staging/layers/<diff id>/`, one work folder a layer, whoever fetches it. A lock on the folder
+//! says that somebody does; without it, what is there waits for the next pull that wants the layer.
+
+use crate::base::time::Time;
+use crate::base::{Context, Error, Result};
+use crate::image::Digest;
+use crate::layer::checkpoint;
+use crate::store::{Root, trash};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// What nobody has gone on with for so long is thrown away.
+const OLDEST_SECONDS: i64 = 30 * 24 * 3600;
+
+/// The layer itself in its work folder.
+const COPY: &str = "layer";
+
+/// A layer's work folder, held by this process.
+pub struct Partial {
+    path: PathBuf,
+    _lock: OwnedFd,
+}
+
+impl Partial {
+    /// The layer's work folder, made if it is missing; `None` while another process has it.
+    pub fn lock(root: &Root, diff_id: &Digest) -> Result<Option<Partial>> {
+        let path = root.partials().join(diff_id.hex());
+        let what = || format!("lock {}", path.display());
+        loop {
+            std::fs::create_dir_all(&path).context(what)?;
+            let lock = match open(&path) {
+                Err(Errno::NOENT) => continue, // it was completed or thrown away meanwhile
+                other => other.context(what)?,
+            };
+            match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => return Ok(None),
+                Err(e) => return Err(Error::from(e).context(what())),
+            }
+            if is_at(&lock, &path) {
+                return Ok(Some(Partial { path, _lock: lock }));
+            }
+        }
+    }
+
+    /// Has some of the layer come already?
+    pub fn exists(root: &Root, diff_id: &Digest) -> bool {
+        checkpoint::exists(&root.partials().join(diff_id.hex()))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Throws away what is there.
+    pub fn empty(&self, root: &Root) -> Result<()> {
+        let what = || format!("empty {}", self.path.display());
+        for entry in std::fs::read_dir(&self.path).context(what)? {
+            let path = entry.context(what)?.path();
+            match path.ends_with(COPY) {
+                true => trash::discard_copy(root, &path, &hex_of(&self.path))?,
+                false => trash::discard(root, &path)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Throws it away.
+    pub fn discard(self, root: &Root) -> Result<()> {
+        throw_away(root, &self.path)
+    }
+}
+
+/// A repair that was cut short may have left the copy there that it replaced, and containers run on it.
+fn throw_away(root: &Root, path: &Path) -> Result<()> {
+    match path.join(COPY).exists() {
+        true => trash::discard_copy(root, path, &hex_of(path)),
+        false => trash::discard(root, path),
+    }
+}
+
+fn hex_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn open(path: &Path) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+}
+
+fn is_at(folder: &OwnedFd, path: &Path) -> bool {
+    match (rustix::fs::fstat(folder), rustix::fs::stat(path)) {
+        (Ok(held), Ok(there)) => (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino),
+        _ => false,
+    }
+}
+
+/// At the daemon's start: what cannot be gone on with, or is of no use any more, goes to the trash.
+pub(super) fn clear(root: &Root) -> Result<()> {
+    let folder = root.partials();
+    let what = || format!("list {}", folder.display());
+    for entry in std::fs::read_dir(&folder).context(what)? {
+        let path = entry.context(what)?.path();
+        let complete = path.file_name().and_then(|n| Digest::from_hex(n.to_str()?).ok()).is_none_or(|d| root.has_layer(&d));
+        // A clock that has gone back makes nothing old.
+        let old = |made: i64| Time::now().seconds() - made > OLDEST_SECONDS;
+        if complete || checkpoint::made_at(&path).is_none_or(old) {
+            throw_away(root, &path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Throws away all partial layers that nobody is working at, but for those of `keep` (diff IDs): what `prune` and a full disk ask
+/// for.
+pub fn discard_partials(root: &Root, keep: &[String]) -> Result<()> {
+    let folder = root.partials();
+    let what = || format!("list {}", folder.display());
+    for entry in std::fs::read_dir(&folder).context(what)? {
+        let path = entry.context(what)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if keep.iter().any(|k| k.strip_prefix("sha256:") == Some(&*name)) {
+            continue;
+        }
+        let free = open(&path).is_ok_and(|f| rustix::fs::flock(&f, FlockOperation::NonBlockingLockExclusive).is_ok());
+        if free {
+            throw_away(root, &path)?;
+        }
+    }
+    Ok(())
+}

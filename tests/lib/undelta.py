@@ -1,0 +1,659 @@
+#!/usr/bin/env python3
+"""undelta.py - applies a layer's delta: a second implementation, from docs/DELTA-FORMAT.md alone.
+
+  undelta.py DELTA NEW [OLD...]      OLD: the base's tars, in the order of the delta's head; NEW is written
+"""
+import hashlib, heapq, lzma, struct, sys
+
+M64, BLOCK, SPAN = (1 << 64) - 1, 512, 4096
+FLAGS, TEXT, NUMBERS, COPIES, GAPS, SHIFTS, RUNS, CHANGES, LITERALS, MODES = range(10)
+X86, ARM, A64, RISCV = 1, 2, 3, 4
+
+
+class Bad(Exception):
+    pass
+
+
+def need(is_so, what):
+    if not is_so:
+        raise Bad(what)
+
+
+def signed(n):
+    return -(n >> 1) - 1 if n & 1 else n >> 1
+
+
+def sext(value, bits):
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if value >> (bits - 1) else value
+
+
+class Stream:
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def take(self, n):
+        need(self.at + n <= len(self.data), "a section ends too early")
+        self.at += n
+        return self.data[self.at - n:self.at]
+
+    def number(self):
+        n = 0
+        for shift in range(0, 64, 7):
+            byte = self.take(1)[0]
+            n |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return n & M64
+        raise Bad("a number too long")
+
+    def signed(self):
+        return signed(self.number())
+
+
+def unpack(packed, packing):
+    plain, _, how = packing
+    if how is None:
+        return packed
+    properties, dictionary = how
+    lc, rest = properties % 9, properties // 9
+    filters = [{"id": lzma.FILTER_LZMA1, "lc": lc, "lp": rest % 5, "pb": rest // 5, "dict_size": 1 << dictionary}]
+    data = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters).decompress(packed, max_length=plain)
+    need(len(data) == plain, "damaged data")
+    return data
+
+
+class Head:
+    def __init__(self, delta):
+        need(delta[:8] == b"PRTQDLT\x01", "it does not begin as one")
+        s = Stream(delta)
+        s.take(8)
+        length = s.number()
+        need(length <= 65536, "its head is too long")
+        end = s.at + length
+        need(s.number() == 0, "features")
+        self.target, self.size = s.take(32), s.number()
+        self.base = [s.take(32) for _ in range(s.number())]
+        s.number()
+        self.entries, self.most = s.number(), s.number()
+        need(self.most <= 32768, "its sizes")
+        joined = s.take(1)[0]
+        need(joined < 2, "its head")
+        if joined:
+            whole = self.packing(s)
+            lengths = [s.number() for _ in range(10)]
+            need(sum(lengths) == whole[0] <= 256 << 10, "its sizes")
+            packings = [whole]
+        else:
+            packings = [self.packing(s) for _ in range(10)]
+        need(s.at == end, "its head")
+        need(sum(1 << p[2][1] for p in packings if p[2]) <= 5 << 20, "its dictionaries")
+        parts = [unpack(s.take(p[1]), p) for p in packings]
+        need(s.at == len(delta), "its length")
+        if joined:
+            all_of_them = Stream(parts[0])
+            parts = [all_of_them.take(n) for n in lengths]
+        self.sections = [Stream(part) for part in parts]
+
+    @staticmethod
+    def packing(s):
+        plain = s.number()
+        if plain == 0:
+            return 0, 0, None
+        packed, properties = s.number(), s.take(1)[0]
+        if properties == 0xFF:
+            need(plain == packed, "a stored section")
+            return plain, packed, None
+        dictionary = s.take(1)[0]
+        need(properties < 225 and properties % 9 + properties // 9 % 5 <= 4 and 12 <= dictionary <= 30, "a packing")
+        return plain, packed, (properties, dictionary)
+
+
+# Headers
+
+def field(bytes_):
+    """A number of a header as tars have it."""
+    if bytes_[0] & 0x80:
+        return sext(int.from_bytes(bytes_, "big") & ~(1 << (8 * len(bytes_) - 1)), 8 * len(bytes_) - 1)
+    text = bytes_.lstrip(b" \t\n\f\r").split(b"\0")[0].split(b" ")[0]
+    need(all(48 <= c < 56 for c in text), "a number of a header")
+    return int(text or b"0", 8)
+
+
+def checksum(block):
+    return sum(block) - sum(block[148:156]) + 8 * 32
+
+
+class Group:
+    """The headers of an entry: all blocks, where the main one is, the body's size, the path."""
+
+    def __init__(self, data=b"", main=0, size=0, path=b""):
+        self.bytes, self.main, self.size, self.path = bytearray(data), main, size, path
+
+    @staticmethod
+    def read(at, read):
+        start, pax, name = at, {}, None
+
+        def block():
+            nonlocal at
+            need(at - start < 64 * BLOCK, "headers too long")
+            at += BLOCK
+            return read(at - BLOCK, BLOCK)
+
+        while True:
+            main = block()
+            need(any(main), "no entry")
+            sums = checksum(main), sum(sext(b, 8) for b in main) - sum(sext(b, 8) for b in main[148:156]) + 256
+            need(field(main[148:156]) in sums, "a checksum")
+            size, kind = field(main[124:136]), main[156:157]
+            if kind not in (b"x", b"g", b"L", b"K"):
+                break
+            need(0 <= size <= 1 << 20, "a meta header")
+            content = b"".join(block() for _ in range(-(-size // BLOCK)))[:size]
+            if kind == b"L":
+                name = content.split(b"\0")[0]
+            elif kind == b"x":
+                while content:
+                    length = int(content.split(b" ")[0])
+                    key, value = content[:length - 1].split(b" ", 1)[1].split(b"=", 1)
+                    pax[key] = value
+                    if key == b"path":
+                        name = value or None
+                    content = content[length:]
+        group = Group(main=at - BLOCK - start)
+        if name is None:
+            name = main[:100].split(b"\0")[0]
+            prefix = main[345:500].split(b"\0")[0]
+            if main[257:265] == b"ustar\00000" and prefix:
+                name = prefix + b"/" + name
+        group.path = pax.get(b"GNU.sparse.name") or name
+        is_file = kind in (b"7", b"S") or kind in (b"0", b"\0") and not group.path.endswith(b"/")
+        group.size = int(pax.get(b"size") or size) if is_file else 0
+        if kind == b"S" and main[482]:
+            while block_more(block()):
+                pass
+        elif is_file and pax.get(b"GNU.sparse.major") == b"1":
+            text = b""
+            while b"\n" not in text or text.count(b"\n") < 1 + 2 * int(text.split(b"\n")[0]):
+                text += block()
+                group.size -= BLOCK
+        group.bytes = bytearray(read(start, at - start))
+        return group
+
+    def span(self):
+        return len(self.bytes) + -(-self.size // BLOCK) * BLOCK
+
+    def template(self):
+        return Group(self.bytes[self.main:self.main + BLOCK], 0, self.size, self.path)
+
+    def put(self, at, value):
+        self.bytes[self.main + at:self.main + at + len(value)] = value
+
+    def get(self, at, end):
+        return bytes(self.bytes[self.main + at:self.main + end])
+
+    def set_path(self, path):
+        prefix, name = b"", path
+        if len(path) > 100:
+            last = min(155, len(path) - 1)
+            places = [n for n in range(max(len(path) - 101, 1), last + 1) if path[n] == 0x2F]
+            if not places:
+                return
+            prefix, name = path[:places[-1]], path[places[-1] + 1:]
+        self.put(0, name.ljust(100, b"\0"))
+        if prefix or self.get(345, 346) != b"\0":
+            self.put(345, prefix.ljust(155, b"\0"))
+        self.path = path
+
+    def time(self):
+        text = self.get(136, 148).lstrip(b" ")
+        digits = text[:digits_of(text)]
+        return int(digits, 8) if digits and all(c < 56 for c in digits) else 0
+
+    def write(self, at, end, number):
+        digits = digits_of(self.get(at, end))
+        text = b"%0*o" % (digits, number)
+        if number >= 0 and digits and len(text) == digits:
+            self.put(at, text)
+
+    def parsed(self):
+        data = bytes(self.bytes)
+
+        def read(at, n):
+            need(at + n <= len(data), "cut headers")
+            return data[at:at + n]
+        group = Group.read(0, read)
+        need(len(group.bytes) == len(data), "headers that are none")
+        return group
+
+
+def block_more(block):
+    return block[504] != 0
+
+
+def digits_of(text):
+    return next((n for n, c in enumerate(text) if not 48 <= c < 58), len(text))
+
+
+# Programs
+
+class Program:
+    def __init__(self, first, s, spans):
+        self.machine, self.wide = (first - 1) >> 1, (first - 1) & 1
+        need(self.machine <= 4, "a program")
+        count = s.number()
+        need(count <= 64, "a program")
+
+        def pair():
+            old = s.number()
+            return old, (old + s.signed()) & M64
+        # Of each segment, old and new: offset, length in the file, length in memory, address.
+        pairs = [[pair() for _ in range(4)] for _ in range(count)]
+        self.old = [[p[0] for p in segment] for segment in pairs]
+        self.new = [[p[1] for p in segment] for segment in pairs]
+        for offset, length, memory, _ in self.old + self.new:
+            need(offset + length < 1 << 63 and length <= memory, "a program")
+        self.bases = [pair(), pair()]
+        self.spans = spans
+
+    def map(self):
+        """Of each stretch of the old file between two borders of spans, the shift of the span that decides."""
+        spans = sorted({(start, end, shift) for start, end, shift in self.spans})
+        borders = sorted({place for span in spans for place in span[:2]})
+        self.starts, self.moves, active, nth = [], [], [], 0
+        for at in borders:
+            while nth < len(spans) and spans[nth][0] <= at:
+                start, end, shift = spans[nth]
+                heapq.heappush(active, (start - end, start, shift, end))
+                nth += 1
+            while active and active[0][3] <= at:
+                heapq.heappop(active)
+            if active:
+                self.starts.append(at)
+                self.moves.append(active[0][2])
+
+    @staticmethod
+    def place(segments, offset):
+        """The address of a place in a file, and how much of the segment follows."""
+        for start, length, _, address in segments:
+            if 0 <= offset - start < length:
+                return (address + offset - start) & M64, length - (offset - start)
+        return None
+
+    def aim(self, address):
+        address &= M64
+        for old, new in zip(self.old, self.new):
+            within = (address - old[3]) & M64
+            if within >= old[2]:
+                continue
+            if within >= old[1]:
+                return (new[3] + new[1] + within - old[1]) & M64
+            low, high = 0, len(self.starts)
+            while low < high:
+                middle = (low + high) // 2
+                low, high = (middle + 1, high) if self.starts[middle] <= old[0] + within else (low, middle)
+            if low == 0:
+                return None
+            moved = old[0] + within + self.moves[low - 1]
+            home = self.place(self.new, moved)
+            if home:
+                return home[0]
+            return (new[3] + new[1]) & M64 if moved == new[0] + new[1] else None
+        return None
+
+    def foretell(self, piece, old_at, new_at, modes):
+        at = 0
+        dense_bits = {X86: 3, ARM: 2, RISCV: 1}.get(self.machine, 0)
+        while at < len(piece):
+            old, new = self.place(self.old, old_at + at), self.place(self.new, new_at + at)
+            if not old or not new:
+                at += 1
+                continue
+            mode = modes[(new_at + at) // SPAN]
+            end = min(len(piece), at + min(old[1], new[1], SPAN - (new_at + at) % SPAN))
+            if mode == 0:
+                at = end
+                continue
+            start = at
+            while at < end:
+                o, n = (old[0] + at - start) & M64, (new[0] + at - start) & M64
+                by = self.code(piece, at, o, n, mode)
+                if not by:
+                    dense = mode & dense_bits
+                    by = 0 if o % 4 else self.words(piece, at, o, n, mode)
+                    by = by or (1 if dense else 4 - o % 4)
+                at += by
+
+    def code(self, p, at, old, new, mode):
+        if self.machine == X86:
+            return self.x86(p, at, old, new, mode)
+        if self.machine == ARM:
+            return mode & 1 and old % 4 == 0 and self.a32(p, at, old, new) or mode & 2 and old % 2 == 0 and self.thumb(p, at, old, new)
+        if self.machine == A64:
+            return mode & 1 and old % 4 == 0 and self.a64(p, at, old, new)
+        return self.machine == RISCV and mode & 1 and old % 2 == 0 and self.riscv(p, at, old, new)
+
+    def x86(self, p, at, old, new, mode):
+        first, second = p[at], p[at + 1] if at + 1 < len(p) else 0
+        two = at + 1 < len(p)
+        if mode & 1 and first in (0xE8, 0xE9):
+            by = 1
+        elif mode & 1 and two and first == 0x0F and second & 0xF0 == 0x80:
+            by = 2
+        elif mode & 2 and two and second & 0xC7 == 5:
+            by = 2
+        else:
+            return 0
+        word = get(p, at + by)
+        to = None if word is None else self.aim(old + by + 4 + sext(word, 32))
+        if to is None:
+            return 0
+        put(p, at + by, to - new - by - 4)
+        return by + 4
+
+    def a32(self, p, at, old, new):
+        word = get(p, at)
+        if word is None or word & 0x0E000000 != 0x0A000000:
+            return 0
+        to = self.aim(old + 8 + 4 * sext(word, 24))
+        if to is None:
+            return 0
+        put(p, at, word & 0xFF000000 | (to - new - 8) >> 2 & 0xFFFFFF)
+        return 4
+
+    def thumb(self, p, at, old, new):
+        word = get(p, at)
+        if word is None:
+            return 0
+        a, b = word & 0xFFFF, word >> 16
+        if a & 0xF800 != 0xF000 or b & 0xD000 not in (0xD000, 0xC000, 0x9000):
+            return 0
+        s, j1, j2 = a >> 10 & 1, b >> 13 & 1, b >> 11 & 1
+        far = sext(s << 24 | (1 ^ j1 ^ s) << 23 | (1 ^ j2 ^ s) << 22 | (a & 0x3FF) << 12 | (b & 0x7FF) << 1, 25)
+        begin = (lambda x: x + 4 & M64 & ~3) if b & 0xD000 == 0xC000 else (lambda x: x + 4)
+        to = self.aim(begin(old) + far)
+        if to is None:
+            return 0
+        far = to - begin(new)
+        s = far >> 24 & 1
+        a = a & 0xF800 | s << 10 | far >> 12 & 0x3FF
+        b = b & 0xD000 | (1 ^ far >> 23 & 1 ^ s) << 13 | (1 ^ far >> 22 & 1 ^ s) << 11 | far >> 1 & 0x7FF
+        put(p, at, a | b << 16)
+        return 4
+
+    def a64(self, p, at, old, new):
+        word = get(p, at)
+        if word is None:
+            return 0
+        top, low, bits = word >> 24, 0, 0
+        if word & 0x7C000000 == 0x14000000:
+            low, bits = 0, 26
+        elif top in (0x54, 0x34, 0x35, 0xB4, 0xB5, 0x18, 0x58, 0x98, 0x1C, 0x5C, 0x9C):
+            low, bits = 5, 19
+        elif top in (0x36, 0x37, 0xB6, 0xB7):
+            low, bits = 5, 14
+        if bits:
+            to = self.aim(old + 4 * sext(word >> low, bits))
+            if to is None:
+                return 0
+            mask = (1 << bits) - 1
+            put(p, at, word & ~(mask << low) | (to - new >> 2 & mask) << low)
+            return 4
+        if word & 0x9F000000 != 0x90000000:
+            return 0
+        register = word & 31
+        page = ((old & ~0xFFF) + 4096 * sext((word >> 5 & 0x7FFFF) << 2 | word >> 29 & 3, 21)) & M64
+        first = None
+        for nth in range(1, 17):
+            user = get(p, at + 4 * nth)
+            if user is None or user & 0x9F00001F == 0x90000000 | register:
+                break
+            if user & 0xFFC00000 == 0x91000000:
+                scale = 0
+            elif user & 0x3B000000 == 0x39000000:
+                scale = 4 if user & 0x04800000 == 0x04800000 and user >> 30 == 0 else user >> 30
+            else:
+                continue
+            if user >> 5 & 31 != register:
+                continue
+            to = self.aim(page + ((user >> 10 & 0xFFF) << scale))
+            if to is not None:
+                first = to if first is None else first
+                if to >> 12 == first >> 12 and (to & 0xFFF) % (1 << scale) == 0:
+                    put(p, at + 4 * nth, user & ~(0xFFF << 10) | (to & 0xFFF) >> scale << 10)
+            if user & 31 == register:
+                break
+        if first is None:
+            first = self.aim(page)
+        if first is None:
+            return 0
+        pages = (first >> 12) - (new >> 12)
+        put(p, at, word & 0x9F00001F | (pages & 3) << 29 | (pages >> 2 & 0x7FFFF) << 5)
+        return 4
+
+    def riscv(self, p, at, old, new):
+        word = get(p, at)
+        if word is None:
+            return 0
+        if word & 0x7F == 0x6F:
+            far = (word >> 31) << 20 | (word >> 12 & 0xFF) << 12 | (word >> 20 & 1) << 11 | (word >> 21 & 0x3FF) << 1
+            to = self.aim(old + sext(far, 21))
+            if to is None:
+                return 0
+            far = to - new
+            bits = (far >> 20 & 1) << 31 | (far >> 1 & 0x3FF) << 21 | (far >> 11 & 1) << 20 | (far >> 12 & 0xFF) << 12
+            put(p, at, word & 0xFFF | bits)
+            return 4
+        if word & 0x7F != 0x17:
+            return 0
+        by = 4
+        while by <= 32:
+            user = get(p, at + by)
+            if user is None:
+                return 0
+            kind = user & 0x7F
+            if user >> 15 & 31 == word >> 7 & 31 and (kind in (3, 7, 0x67, 0x23, 0x27) or kind == 0x13 and not user >> 12 & 7):
+                store = kind in (0x23, 0x27)
+                low = sext((user >> 25) << 5 | user >> 7 & 31 if store else user >> 20, 12)
+                to = self.aim(old + sext(word & 0xFFFFF000, 32) + low)
+                if to is None:
+                    return 0
+                far = to - new
+                put(p, at, word & 0xFFF | far + 0x800 & 0xFFFFF000)
+                if store:
+                    put(p, at + by, user & 0x01FFF07F | (far >> 5 & 0x7F) << 25 | (far & 31) << 7)
+                else:
+                    put(p, at + by, user & 0xFFFFF | (far & 0xFFF) << 20)
+                return 4
+            by += 4 if user & 3 == 3 else 2
+        return 0
+
+    def words(self, p, at, old, new, mode):
+        if mode & 4 and self.wide and old % 8 == 0 and at + 8 <= len(p):
+            value = struct.unpack_from("<Q", p, at)[0]
+            to = self.aim(value) if value >= 4096 else None
+            if to is not None:
+                struct.pack_into("<Q", p, at, to)
+                return 8
+        word = get(p, at)
+        if word is None:
+            return 0
+        if mode & 128 and not word >> 31:
+            to = self.aim(old + sext(word, 31))
+            if to is not None:
+                put(p, at, to - new & 0x7FFFFFFF)
+                return 4
+        froms = [(old, new)] if mode & 16 else []
+        froms += [self.bases[0]] if mode & 32 else []
+        froms += [self.bases[1]] if mode & 64 else []
+        for before, after in froms if word else []:
+            to = self.aim(before + sext(word, 32))
+            if to is not None:
+                put(p, at, to - after)
+                return 4
+        if (mode & 8 or mode & 4 and not self.wide) and word >= 4096:
+            to = self.aim(word)
+            if to is not None:
+                put(p, at, to)
+                return 4
+        return 0
+
+
+def get(piece, at):
+    return struct.unpack_from("<I", piece, at)[0] if at + 4 <= len(piece) else None
+
+
+def put(piece, at, word):
+    struct.pack_into("<I", piece, at, word & 0xFFFFFFFF)
+
+
+# The applier
+
+class Applier:
+    def __init__(self, head, base):
+        self.head, self.base, self.out = head, base, bytearray()
+        self.s = head.sections
+        self.cursor = self.drift = self.elsewhere = 0
+        self.last = Group(bytes(BLOCK))
+        self.shifts, self.runs = [0] * 4, [0, 0]
+
+    def read(self, at, n):
+        need(0 <= at and at + n <= len(self.base), "a place that is not in the base")
+        return self.base[at:at + n]
+
+    def emit(self, data):
+        need(len(self.out) + len(data) <= self.head.size, "more than the tar's size")
+        self.out += data
+
+    def entry(self):
+        numbers, text = self.s[NUMBERS], self.s[TEXT]
+        flags = self.s[FLAGS].take(1)[0]
+        source, body, old = flags & 3, flags >> 6, None
+        if source < 2:
+            at = self.cursor + (BLOCK * numbers.signed() if source else 0)
+            group = Group.read(at, self.read)
+            old = at + len(group.bytes), group.size
+            self.cursor = at + group.span()
+        elif source == 2:
+            group = self.last.template()
+        else:
+            blocks = numbers.number()
+            need(1 <= blocks <= 64, "the length of headers")
+            group = Group(text.take(blocks * BLOCK))
+        if flags & 0x3C:
+            self.change(flags, group, source < 2)
+        if flags & 0x3F:
+            group = group.parsed()
+        place = None
+        if body == 0 and group.size:
+            need(old is not None and old[1] == group.size, "a body that is not there")
+            place = old[0]
+        elif body == 1:
+            place = self.elsewhere + numbers.signed()
+            self.elsewhere = place + group.size
+        need(body < 3, "an entry's flags")
+        self.emit(group.bytes)
+        if place is not None:
+            self.emit(self.read(place, group.size))
+        if body == 2:
+            self.pieces(old or (0, 0), group.size)
+        self.emit(bytes(-group.size % BLOCK))
+        self.last = group
+
+    def change(self, flags, group, of_base):
+        numbers, text = self.s[NUMBERS], self.s[TEXT]
+        if flags & 4:
+            shared, more = numbers.number(), numbers.number()
+            need(shared <= len(self.last.path) and more <= 4096, "a path")
+            group.set_path(self.last.path[:shared] + text.take(more))
+        if flags & 8:
+            by = numbers.signed()
+            if of_base:
+                self.drift += by
+            group.write(136, 148, group.time() + (self.drift if of_base else by))
+        if flags & 16:
+            group.size += numbers.signed()
+            group.write(124, 136, group.size)
+        runs, own = divmod(numbers.number(), 2) if flags & 32 else (0, 0)
+        at = 0
+        for _ in range(runs):
+            at += numbers.number()
+            length = numbers.number()
+            need(at + length <= len(group.bytes), "headers")
+            group.bytes[at:at + length] = text.take(length)
+            at += length
+        group.put(148, text.take(8) if own else b"%06o\0 " % checksum(group.get(0, BLOCK)))
+
+    def pieces(self, old, size):
+        start, length = old
+        count = self.s[NUMBERS].number()
+        need(count <= self.head.most, "too many copies")
+        copies, at = [], 0
+        for _ in range(count):
+            at += self.s[GAPS].number()
+            n, code = self.s[COPIES].number(), self.s[SHIFTS].number()
+            need(1 <= n <= 131072 and at + n <= size, "the length of a copy")
+            shift = self.shifts[code] if code < 4 else self.shifts[0] + signed(code - 4)
+            if shift in self.shifts:
+                self.shifts.remove(shift)
+            self.shifts = [shift] + self.shifts[:3]
+            copies.append((at, n, start + at + shift))
+            at += n
+        inside = [start <= place and place + n <= start + length for _, n, place in copies]
+        program, first = None, self.s[NUMBERS].number()
+        if first:
+            need(size <= 1 << 30, "a program")
+            spans = [(c[2] - start, c[2] - start + c[1], c[0] - (c[2] - start)) for c, i in zip(copies, inside) if i]
+            program = Program(first, self.s[NUMBERS], spans)
+            program.map()
+            modes = self.s[MODES].take(-(-size // SPAN))
+        done = 0
+        for (at, n, place), is_inside in zip(copies, inside):
+            self.emit(self.s[LITERALS].take(at - done))
+            piece = bytearray(self.read(place, n))
+            if program and is_inside:
+                program.foretell(piece, place - start, at, modes)
+            self.differ(piece)
+            self.emit(piece)
+            done = at + n
+        self.emit(self.s[LITERALS].take(size - done))
+
+    def differ(self, piece):
+        at = 0
+        while at < len(piece):
+            if self.runs == [0, 0]:
+                self.runs = [self.s[RUNS].number(), self.s[RUNS].number()]
+                need(self.runs != [0, 0], "a run of nothing")
+            n = min(self.runs[0], len(piece) - at)
+            self.runs[0] -= n
+            at += n
+            n = min(self.runs[1], len(piece) - at) if self.runs[0] == 0 else 0
+            for by, change in enumerate(self.s[CHANGES].take(n)):
+                piece[at + by] = (piece[at + by] + change) & 0xFF
+            self.runs[1] -= n
+            at += n
+
+    def run(self):
+        for _ in range(self.head.entries):
+            self.entry()
+        self.emit(bytes(min(self.s[NUMBERS].number(), self.head.size + 1)))
+        self.emit(self.s[LITERALS].take(self.head.size - len(self.out)))
+        need(all(s.at == len(s.data) for s in self.s), "more than it should have")
+        need(hashlib.sha256(self.out).digest() == self.head.target, "another tar than announced")
+        return self.out
+
+
+def main():
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    tars = [open(path, "rb").read() for path in sys.argv[3:]]
+    head = Head(open(sys.argv[1], "rb").read())
+    try:
+        need([hashlib.sha256(tar).digest() for tar in tars] == head.base, "another base than announced")
+        new = Applier(head, b"".join(tars)).run()
+    except Bad as e:
+        sys.exit(f"invalid delta: {e}")
+    open(sys.argv[2], "wb").write(new)
+
+
+if __name__ == "__main__":
+    main()
