@@ -29,7 +29,11 @@ impl Partial {
         let path = root.partials().join(diff_id.hex());
         let what = || format!("lock {}", path.display());
         loop {
-            std::fs::create_dir_all(&path).context(what)?;
+            // Not `create_dir_all`: it fails if what it found there has just gone.
+            match std::fs::create_dir(&path) {
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                made => made.context(what)?,
+            }
             let lock = match open(&path) {
                 Err(Errno::NOENT) => continue, // it was completed or thrown away meanwhile
                 other => other.context(what)?,
@@ -130,4 +134,29 @@ pub fn discard_partials(root: &Root, keep: &[String]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::Temp;
+
+    /// Two processes that fetch the same layer: whoever finds that it cannot go on throws the folder away while the other looks.
+    #[test]
+    fn a_folder_that_goes_while_it_is_locked_is_made_again() {
+        let folder = Temp::new();
+        let root = Root::open(&folder.0).unwrap();
+        let digest = Digest::of(b"a layer");
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..3000 {
+                        if let Some(partial) = Partial::lock(&root, &digest).unwrap() {
+                            partial.discard(&root).unwrap();
+                        }
+                    }
+                });
+            }
+        });
+    }
 }
