@@ -150,7 +150,7 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
-                    for _ in 0..3000 {
+                    for _ in 0..20_000 {
                         if let Some(partial) = Partial::lock(&root, &digest).unwrap() {
                             partial.discard(&root).unwrap();
                         }
