@@ -28,6 +28,7 @@ impl Partial {
     pub fn lock(root: &Root, diff_id: &Digest) -> Result<Option<Partial>> {
         let path = root.partials().join(diff_id.hex());
         let what = || format!("lock {}", path.display());
+        std::fs::create_dir_all(root.partials()).context(what)?;
         loop {
             // Not `create_dir_all`: it fails if what it found there has just gone.
             match std::fs::create_dir(&path) {
