@@ -280,7 +280,9 @@ impl Applier<'_, '_, '_> {
         for (gap, length, shift) in &copies {
             self.literals(*gap, &mut buffer)?;
             at += gap;
-            buffer.resize((*length as usize).max(CHUNK), 0);
+            if buffer.len() < *length as usize {
+                buffer.resize(LONGEST_COPY as usize, 0);
+            }
             let offset = (main.start + at).checked_add_signed(*shift).ok_or_else(|| bad("a place before the base"))?;
             let copied = &mut buffer[..*length as usize];
             self.base.read_exact_at(offset, copied)?;
@@ -342,9 +344,7 @@ impl Applier<'_, '_, '_> {
             self.runs.0 -= n;
             copied = &mut copied[n as usize..];
             let n = if self.runs.0 == 0 { self.runs.1.min(copied.len() as u64) as usize } else { 0 };
-            for byte in &mut copied[..n] {
-                *byte = byte.wrapping_add(self.streams[Section::Changes as usize].byte()?);
-            }
+            self.streams[Section::Changes as usize].add_to(&mut copied[..n])?;
             self.runs.1 -= n as u64;
             copied = &mut copied[n..];
         }

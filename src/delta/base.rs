@@ -109,10 +109,10 @@ impl<'a> Base<'a> {
         let reader = match found {
             Some(found) => self.readers.remove(found),
             None => {
-                if self.readers.len() >= MOST_OPEN {
-                    self.readers.remove(0);
-                }
-                Reader { layer: nth, tar: skeleton.tar().forgetful() }
+                let oldest = (self.readers.len() >= MOST_OPEN).then(|| self.readers.remove(0));
+                oldest
+                    .filter(|reader| reader.layer == nth)
+                    .unwrap_or_else(|| Reader { layer: nth, tar: skeleton.tar().forgetful() })
             }
         };
         self.readers.push(reader);

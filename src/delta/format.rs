@@ -4,7 +4,7 @@ use crate::base::part::Part;
 use crate::base::{Context, Error, Result};
 use crate::delta::numbers::put;
 use crate::image::Digest;
-use lzma_rust2::LzmaReader;
+use lzma_rust2::{Action, LzmaStream, Status};
 use std::fs::File;
 use std::io::Read;
 
@@ -272,6 +272,7 @@ impl Stream<'_> {
     }
 
     /// The next byte.
+    #[inline(always)]
     pub fn byte(&mut self) -> Result<u8> {
         if self.used == self.buffer.len() {
             self.fill()?;
@@ -294,14 +295,24 @@ impl Stream<'_> {
     }
 
     /// Fills `out` with the next bytes.
-    pub fn take(&mut self, mut out: &mut [u8]) -> Result<()> {
+    pub fn take(&mut self, out: &mut [u8]) -> Result<()> {
+        self.next(out, |out, bytes| out.copy_from_slice(bytes))
+    }
+
+    /// Adds the next bytes to those of `out`.
+    pub fn add_to(&mut self, out: &mut [u8]) -> Result<()> {
+        self.next(out, |out, bytes| out.iter_mut().zip(bytes).for_each(|(to, by)| *to = to.wrapping_add(*by)))
+    }
+
+    /// Hands on the next bytes, part by part, with the part of `out` that they are for.
+    fn next(&mut self, mut out: &mut [u8], each: impl Fn(&mut [u8], &[u8])) -> Result<()> {
         while !out.is_empty() {
             if self.used == self.buffer.len() {
                 self.fill()?;
             }
             let n = out.len().min(self.buffer.len() - self.used);
             let (now, rest) = out.split_at_mut(n);
-            now.copy_from_slice(&self.buffer[self.used..self.used + n]);
+            each(now, &self.buffer[self.used..self.used + n]);
             (self.used, out) = (self.used + n, rest);
         }
         Ok(())
@@ -344,8 +355,39 @@ pub fn open<'a>(file: &'a File, head: &Head) -> Result<Vec<Stream<'a>>> {
 
 fn unpack<'a>(part: Part<'a>, packing: &Packing) -> Result<Box<dyn Read + 'a>> {
     let Some((properties, dictionary)) = packing.lzma else { return Ok(Box::new(part)) };
-    let reader = LzmaReader::new_with_props(part, packing.plain, properties, 1 << dictionary, None);
-    Ok(Box::new(reader.map_err(|_| bad("damaged data"))?))
+    let stream = LzmaStream::new_with_props(packing.plain, properties, 1 << dictionary, None).map_err(|_| bad("damaged data"))?;
+    Ok(Box::new(Unpacked { part, left: packing.packed, stream, input: Vec::new(), used: 0 }))
+}
+
+/// What LZMA has packed. (The library's own reader is generic, so that it would be compiled with this crate, for size.)
+struct Unpacked<'a> {
+    part: Part<'a>,
+    /// Packed bytes that are not yet in `input`.
+    left: u64,
+    stream: LzmaStream,
+    input: Vec<u8>,
+    used: usize,
+}
+
+impl Read for Unpacked<'_> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            if self.used == self.input.len() && self.left > 0 {
+                self.input.resize(self.left.min(BUFFER as u64) as usize, 0);
+                self.part.read_exact(&mut self.input)?;
+                (self.used, self.left) = (0, self.left - self.input.len() as u64);
+            }
+            let action = if self.left == 0 { Action::Finish } else { Action::Run };
+            let done = self.stream.process(&self.input[self.used..], out, action)?;
+            self.used += done.bytes_consumed;
+            if done.bytes_produced > 0 || done.status == Status::StreamEnd || out.is_empty() {
+                return Ok(done.bytes_produced);
+            }
+            if done.bytes_consumed == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
 }
 
 /// Reads the head of a delta in a file.

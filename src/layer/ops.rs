@@ -47,6 +47,8 @@ pub struct Ops<'a> {
     /// Where the buffer's end is in the file.
     at: u64,
     buffer: Vec<u8>,
+    /// Bytes of the buffer that were read, and that were used of these.
+    filled: usize,
     used: usize,
     tar: u64,
     files: u64,
@@ -64,6 +66,7 @@ impl<'a> Ops<'a> {
             end,
             at: HEAD,
             buffer: Vec::new(),
+            filled: 0,
             used: 0,
             tar: 0,
             files: 0,
@@ -97,7 +100,7 @@ impl<'a> Ops<'a> {
             self.skip(n)?;
             self.literal -= n as u64;
         }
-        if self.at - (self.buffer.len() - self.used) as u64 >= self.end {
+        if self.at - (self.filled - self.used) as u64 >= self.end {
             return Ok(None);
         }
         let code = self.byte()?;
@@ -144,8 +147,7 @@ impl<'a> Ops<'a> {
             return Err(damaged("its index"));
         }
         (self.at, self.tar, self.files) = (point.at, point.tar, point.files);
-        self.buffer.clear();
-        self.used = 0;
+        (self.filled, self.used) = (0, 0);
         Ok(())
     }
 
@@ -223,22 +225,30 @@ impl<'a> Ops<'a> {
     }
 
     fn byte(&mut self) -> Result<u8> {
-        Ok(self.bytes(1)?[0])
+        match self.buffer[..self.filled].get(self.used) {
+            Some(byte) => {
+                self.used += 1;
+                Ok(*byte)
+            }
+            None => Ok(self.bytes(1)?[0]),
+        }
     }
 
     /// The next `n` bytes (at most a path's or a block's worth).
     fn bytes(&mut self, n: usize) -> Result<&[u8]> {
-        if self.buffer.len() - self.used < n {
-            self.buffer.drain(..self.used);
-            self.used = 0;
-            let have = self.buffer.len();
-            let more = (self.end.saturating_sub(self.at)).min((BUFFER + n - have) as u64) as usize;
-            if have + more < n {
+        if self.filled - self.used < n {
+            self.buffer.copy_within(self.used..self.filled, 0);
+            (self.filled, self.used) = (self.filled - self.used, 0);
+            if self.buffer.len() < n.max(BUFFER) {
+                let old = std::mem::replace(&mut self.buffer, vec![0; n.max(BUFFER)]);
+                self.buffer[..self.filled].copy_from_slice(&old[..self.filled]);
+            }
+            let more = self.end.saturating_sub(self.at).min((self.buffer.len() - self.filled) as u64) as usize;
+            if self.filled + more < n {
                 return Err(damaged("it ends too early"));
             }
-            self.buffer.resize(have + more, 0);
-            self.file.read_exact_at(&mut self.buffer[have..], self.at).context(|| "read a skeleton")?;
-            self.at += more as u64;
+            self.file.read_exact_at(&mut self.buffer[self.filled..][..more], self.at).context(|| "read a skeleton")?;
+            (self.at, self.filled) = (self.at + more as u64, self.filled + more);
         }
         self.used += n;
         Ok(&self.buffer[self.used - n..self.used])

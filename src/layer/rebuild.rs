@@ -15,6 +15,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+/// Bytes of the tar that are passed over rather than looked up.
+const NEAR: u64 = 256 * 1024;
+
 /// A layer's skeleton, open for reading, with the folders it refers to.
 pub struct Skeleton {
     file: File,
@@ -291,9 +294,10 @@ impl TarReader<'_> {
         self.read(buf)
     }
 
-    /// Reading there costs little: it is where the last read ended, or in the same file.
+    /// Reading there costs little: it is where the last read ended, in the same file, or a little behind it.
     pub fn is_near(&self, offset: u64) -> bool {
-        offset == self.offset() || self.file_range().is_some_and(|range| range.contains(&offset))
+        (self.offset()..=self.ops.tar_offset() + NEAR).contains(&offset)
+            || self.file_range().is_some_and(|range| range.contains(&offset))
     }
 
     /// Where in the tar the content of the file is that is being read.
@@ -335,7 +339,7 @@ impl TarReader<'_> {
             (*passed, *left, *pad) = (offset - range.start, range.end - offset, *padding);
             return Ok(());
         }
-        if offset < here || offset - here > 256 * 1024 {
+        if offset < here || offset > self.ops.tar_offset() + NEAR {
             self.ops = self.skeleton.ops_before(offset)?;
             self.piece = Piece::None;
         }

@@ -211,7 +211,9 @@ impl Writer {
                 continue;
             }
             if block[at] == template[at] {
-                at += 1;
+                let word = |block: &[u8]| block[at..].first_chunk::<8>().copied();
+                let all = at % 8 == 0 && !(144..156).contains(&at) && word(block) == word(template);
+                at += if all { 8 } else { 1 };
                 continue;
             }
             match runs.last_mut() {

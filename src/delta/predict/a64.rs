@@ -33,6 +33,12 @@ pub fn branch(word: u32) -> Option<(u32, u32)> {
     }
 }
 
+/// It is a branch or ADRP, or too short to tell.
+#[inline(always)]
+pub fn may_aim(code: &[u8]) -> bool {
+    word(code, 0).is_none_or(|word| branch(word).is_some() || is_page(word))
+}
+
 /// Is it ADRP?
 pub fn is_page(word: u32) -> bool {
     word & 0x9f00_0000 == 0x9000_0000

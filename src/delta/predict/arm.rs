@@ -36,6 +36,12 @@ pub fn is_thumb_branch(first: u16, second: u16) -> bool {
     first & 0xf800 == 0xf000 && matches!(second & 0xd000, 0xd000 | 0xc000 | 0x9000)
 }
 
+/// It has the first half of such an instruction, or is too short to tell.
+#[inline(always)]
+pub fn may_be_thumb(code: &[u8]) -> bool {
+    code.get(1).is_none_or(|high| high & 0xf8 == 0xf0)
+}
+
 fn thumb(code: &mut [u8], old: u64, new: u64, map: &Map) -> usize {
     let Some(bytes) = code.first_chunk_mut::<4>() else { return 0 };
     let (first, second) = (u16::from_le_bytes([bytes[0], bytes[1]]), u16::from_le_bytes([bytes[2], bytes[3]]));

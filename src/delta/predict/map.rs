@@ -154,10 +154,17 @@ impl Span {
     }
 }
 
+/// Parts of a program by which spans are found: at least 4 KiB each, and at most 2^14.
+const LEAST_PART: u32 = 12;
+const MOST_PARTS: u32 = 14;
+
 /// Where everything went.
 pub struct Map {
     image: Image,
     spans: Vec<Span>,
+    /// How many spans begin before each part of the old file, of 2^`part` bytes.
+    before: Vec<u32>,
+    part: u32,
     /// All stays where it is; the last address that was asked for is remembered.
     listens: Option<Cell<Option<u64>>>,
 }
@@ -195,12 +202,23 @@ impl Map {
                 active.pop();
             }
         }
-        Map { image, spans, listens: None }
+        let last = spans.last().map_or(0, |span| span.start);
+        let part = (u32::BITS - last.leading_zeros()).saturating_sub(MOST_PARTS).max(LEAST_PART);
+        let before = (0..=(last >> part) + 1).map(|nth| spans.partition_point(|span| span.start >> part < nth) as u32);
+        Map { before: before.collect(), part, image, spans, listens: None }
+    }
+
+    /// The last span that begins at or before a place.
+    fn nearest(&self, offset: u64) -> Option<&Span> {
+        let nth = usize::try_from(offset >> self.part).unwrap_or(usize::MAX).min(self.before.len().saturating_sub(2));
+        let (from, to) = (*self.before.get(nth)? as usize, *self.before.get(nth + 1)? as usize);
+        let within = self.spans.get(from..to)?.partition_point(|span| u64::from(span.start) <= offset);
+        self.spans.get((from + within).checked_sub(1)?)
     }
 
     /// Of one program in which nothing moves: it only hears what addresses are asked for.
     pub fn listener(image: Image) -> Map {
-        Map { image, spans: Vec::new(), listens: Some(Cell::new(None)) }
+        Map { image, spans: Vec::new(), before: Vec::new(), part: 0, listens: Some(Cell::new(None)) }
     }
 
     /// The last address that a listener was asked for, once.
@@ -228,8 +246,7 @@ impl Map {
             );
         }
         let offset = old.offset + within;
-        let nth = self.spans.partition_point(|span| u64::from(span.start) <= offset).checked_sub(1)?;
-        let moved = offset.checked_add_signed(self.spans[nth].shift.into())?;
+        let moved = offset.checked_add_signed(self.nearest(offset)?.shift.into())?;
         let home = self.image.new_address(moved).map(|(address, _)| address);
         // The end of a segment is an address, too.
         home.or_else(|| (moved == new.offset + new.length).then(|| new.address.wrapping_add(new.length)))

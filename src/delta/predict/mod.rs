@@ -31,6 +31,8 @@ pub mod rule {
     pub const SECOND_BASE: u8 = 64;
     /// ARM: the low 31 bits are an address less its own.
     pub const PREL31: u8 = 128;
+    /// All that are of words.
+    pub const WORDS: u8 = !(CODE | OTHER_CODE);
 }
 
 /// What kind of code a body has.
@@ -81,9 +83,37 @@ pub fn foretell(piece: &mut [u8], old_at: u64, new_at: u64, modes: &[u8], map: &
         let end = at + stretch;
         let slide = Slide { old: old_address.wrapping_sub(at as u64), new: new_address.wrapping_sub(at as u64) };
         while at < end {
-            at += step(piece, at, &slide, mode, map);
+            at = pass(piece, at, end, slide.old, mode, image.machine);
+            if at < end {
+                at += step(piece, at, &slide, mode, map);
+            }
         }
     }
+}
+
+/// Passes over what in code is no instruction with an address, as trying the rules at each place would, only faster. Where it stops the
+/// rules are to be tried; what it stops for is the machine's own.
+fn pass(piece: &[u8], at: usize, end: usize, slide: u64, mode: u8, machine: Machine) -> usize {
+    let from = slide.wrapping_add(at as u64);
+    match machine {
+        Machine::X86 if mode & rule::WORDS == 0 => x86::pass(piece, at, end, mode),
+        Machine::Arm if mode & !rule::OTHER_CODE == 0 => passed(at, end, from, 2, |at| arm::may_be_thumb(&piece[at..])).min(end),
+        Machine::A64 if mode & !rule::CODE == 0 => passed(at, end, from, 4, |at| a64::may_aim(&piece[at..])),
+        Machine::RiscV if mode & !rule::CODE == 0 => passed(at, end, from, 2, |at| riscv::may_aim(&piece[at..])).min(end),
+        _ => at,
+    }
+}
+
+/// The next place, of those whose address is a multiple of `align`, that fits.
+#[inline(always)]
+fn passed(mut at: usize, end: usize, from: u64, align: usize, fits: impl Fn(usize) -> bool) -> usize {
+    if !from.is_multiple_of(align as u64) {
+        return at; // it is found by single steps
+    }
+    while at < end && !fits(at) {
+        at += align;
+    }
+    at
 }
 
 /// All addresses in the code of one side: where they stand and where they lead to, as offsets in the file, in order.

@@ -36,6 +36,12 @@ fn with_offset(word: u32, offset: u32) -> u32 {
     }
 }
 
+/// It is JAL or AUIPC, or too short to tell.
+#[inline(always)]
+pub fn may_aim(code: &[u8]) -> bool {
+    code.first().is_none_or(|low| matches!(low & 0x7f, 0x6f | 0x17))
+}
+
 /// See [`super::step`].
 pub fn step(code: &mut [u8], old: u64, new: u64, map: &Map) -> usize {
     let Some(instruction) = word(code, 0) else { return 0 };
