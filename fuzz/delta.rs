@@ -141,7 +141,7 @@ fn create(base: &[&[u8]], new: &[u8]) -> Vec<u8> {
         })
         .collect();
     let layer = Layer { base: &all, parts: &parts, new, target: Digest([0; 32]) };
-    let options = Options { level: 1, memory: 1 << 32 };
+    let options = Options { level: 1, memory: 1 << 32, processes: 1 };
     create::layer(&layer, &options, &mut |_, _, _| {}).expect("a delta")
 }
 

@@ -187,7 +187,7 @@ fn tar(nodes: &[Node], pax: bool, tail: &[u8]) -> Vec<u8> {
 }
 
 fn options() -> Options {
-    Options { level: 1, memory: 1 << 32 }
+    Options { level: 1, memory: 1 << 32, processes: 1 }
 }
 
 fn create(base: &[Vec<u8>], new: &[u8]) -> Vec<u8> {

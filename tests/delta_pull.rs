@@ -47,7 +47,7 @@ impl Releases {
         static DELTA: OnceLock<Vec<u8>> = OnceLock::new();
         let make = || {
             let made = Layer { base: &base, parts: &[(base.len(), Digest::of(&base))], new: &app, target: Digest::of(&app) };
-            create::layer(&made, &Options { level: 1, memory: 1 << 30 }, &mut |_, _, _| {}).unwrap()
+            create::layer(&made, &Options { level: 1, memory: 1 << 30, processes: 1 }, &mut |_, _, _| {}).unwrap()
         };
         let delta = DELTA.get_or_init(make).clone();
         let releases = Releases { _temp, engine, registry, target, app, base, delta };

@@ -63,7 +63,8 @@ pub fn create(cx: &Cx, args: Create) -> Result<i32> {
         return usage(cx, "create", why);
     }
     let memory = if args.memory.is_empty() { free_memory() } else { size::parse(&args.memory)? };
-    let options = format::Options { level: args.level, memory };
+    let processes = std::thread::available_parallelism().map_or(1, usize::from);
+    let options = format::Options { level: args.level, memory, processes };
     let auth = |reference: &Reference| credentials(cx, reference);
     let mut opener = opener(&auth, &args.insecure_registry, &args.data_root, &args.platform)?;
     let mut meter = Meter::new(args.quiet);

@@ -3,6 +3,7 @@
 use crate::base::{Context, Result};
 use crate::delta::format::{LARGEST_JOINED, Packing, SECTIONS, Section};
 use crate::delta::numbers::put;
+use crate::sys::beside::Beside;
 use lzma_rust2::{EncodeMode, LzmaOptions, LzmaWriter, MfType};
 use std::io::Write;
 
@@ -51,73 +52,129 @@ impl Sections {
         std::array::from_fn(|n| self.bytes[n].len())
     }
 
-    /// All sections packed: how, and their bytes.
-    pub fn pack(mut self, level: u32) -> Result<(Option<Packing>, [Packing; SECTIONS], Vec<u8>)> {
+    /// All sections packed: how, and their bytes. With a second process, each tries half of the ways.
+    pub fn pack(mut self, level: u32, processes: usize) -> Result<(Option<Packing>, [Packing; SECTIONS], Vec<u8>)> {
         self.flush_runs();
-        let (mut packings, mut all) = ([Packing::default(); SECTIONS], Vec::new());
-        for (nth, bytes) in self.bytes.iter().enumerate() {
-            let (packing, packed) = pack(bytes, nth, level)?;
-            packings[nth] = packing;
-            all.extend_from_slice(&packed);
-        }
         let together = self.bytes.concat();
-        if together.len() <= LARGEST_JOINED && !together.is_empty() {
-            let (packing, packed) = pack(&together, Section::Text as usize, level)?;
-            // Each section apart costs about six bytes more in the head.
-            if packed.len() < all.len() + packings.iter().filter(|p| p.plain > 0).count() * 4 {
-                let plain = self.bytes.each_ref().map(|b| Packing { plain: b.len() as u64, ..Packing::default() });
-                return Ok((Some(packing), plain, packed));
+        let mut all: Vec<Plain<'_>> = self.bytes.iter().enumerate().map(|(section, bytes)| Plain { bytes, section }).collect();
+        if together.len() <= LARGEST_JOINED {
+            all.push(Plain { bytes: &together, section: Section::Text as usize });
+        }
+        let ways = properties(level);
+        let half = ways.len().div_ceil(2);
+        let other = match processes {
+            2.. if half < ways.len() => Beside::start(|| {
+                tried(&all, ways, half..ways.len()).ok().and_then(|t| postcard::to_allocvec(&t).ok()).unwrap_or_default()
+            }),
+            _ => None,
+        };
+        let mut best = tried(&all, ways, 0..half)?;
+        let more = match other.and_then(|other| postcard::from_bytes(&other.result()).ok()) {
+            Some(more) => more,
+            None => tried(&all, ways, half..ways.len())?,
+        };
+        for (best, other) in best.iter_mut().zip(more) {
+            if other.as_ref().is_some_and(|(_, packed)| best.as_ref().is_none_or(|(_, least)| packed.len() < least.len())) {
+                *best = other;
             }
         }
-        Ok((None, packings, all))
+        let mut packed = all.iter().zip(best).map(|(plain, best)| plain.packed(ways, best));
+        let (mut packings, mut bytes) = ([Packing::default(); SECTIONS], Vec::new());
+        for (packing, packed) in packings.iter_mut().zip(&mut packed) {
+            *packing = packed.0;
+            bytes.extend_from_slice(&packed.1);
+        }
+        // Each section apart costs about six bytes more in the head.
+        let apart = bytes.len() + packings.iter().filter(|p| p.plain > 0).count() * 4;
+        match packed.next() {
+            Some((packing, joined)) if joined.len() < apart => {
+                let plain = self.bytes.each_ref().map(|b| Packing { plain: b.len() as u64, ..Packing::default() });
+                Ok((Some(packing), plain, joined))
+            }
+            _ => Ok((None, packings, bytes)),
+        }
     }
 }
 
-/// The largest dictionary of a section, as a logarithm.
-fn dictionary(section: usize) -> u8 {
-    match section {
-        s if s == Section::Literals as usize || s == Section::Changes as usize => 20,
-        s if s == Section::Text as usize => 19,
-        _ => 18,
-    }
+/// Bytes to be packed, and as what section.
+struct Plain<'a> {
+    bytes: &'a [u8],
+    section: usize,
 }
 
-/// lc, lp and pb to try.
-fn properties(level: u32) -> &'static [(u32, u32, u32)] {
-    match level {
-        0..=3 => &[(3, 0, 0)],
-        _ => &[(3, 0, 0), (0, 0, 0), (3, 0, 2), (0, 2, 2), (2, 0, 0), (4, 0, 0), (1, 1, 1)],
-    }
+/// The smallest packed bytes that were found, and which way it was.
+type Tried = Option<(usize, Vec<u8>)>;
+
+/// Tries some of the ways on each.
+fn tried(all: &[Plain<'_>], ways: &[Way], some: std::ops::Range<usize>) -> Result<Vec<Tried>> {
+    let each = |plain: &Plain<'_>| {
+        let mut best: Tried = None;
+        for nth in some.clone().filter(|_| !plain.bytes.is_empty()) {
+            let packed = plain.pack(&plain.options(ways[nth]))?;
+            if best.as_ref().is_none_or(|(_, least)| packed.len() < least.len()) {
+                best = Some((nth, packed));
+            }
+        }
+        Ok(best)
+    };
+    all.iter().map(each).collect()
 }
 
-fn pack(bytes: &[u8], section: usize, level: u32) -> Result<(Packing, Vec<u8>)> {
-    let plain = bytes.len() as u64;
-    let mut best = (Packing { plain, packed: plain, lzma: None }, bytes.to_vec());
-    if bytes.is_empty() {
-        return Ok(best);
-    }
-    let needed = usize::BITS - (bytes.len() - 1).leading_zeros();
-    let dictionary = (needed.max(12) as u8).min(dictionary(section));
-    for (lc, lp, pb) in properties(level) {
-        let options = LzmaOptions {
-            dict_size: 1 << dictionary,
-            lc: *lc,
-            lp: *lp,
-            pb: *pb,
+impl Plain<'_> {
+    fn options(&self, (lc, lp, pb): Way) -> LzmaOptions {
+        let needed = usize::BITS - self.bytes.len().saturating_sub(1).leading_zeros();
+        LzmaOptions {
+            dict_size: 1 << needed.max(12).min(dictionary(self.section)),
+            lc,
+            lp,
+            pb,
             mode: EncodeMode::Normal,
             nice_len: 273,
             mf: MfType::Bt4,
             depth_limit: 0,
             preset_dict: None,
-        };
-        let what = || "pack a section";
-        let mut writer = LzmaWriter::new(Vec::new(), &options, false, false, Some(plain)).context(what)?;
-        writer.write_all(bytes).context(what)?;
-        let packed = writer.finish().context(what)?;
-        if packed.len() < best.1.len() {
-            let lzma = Some((options.get_props(), dictionary));
-            best = (Packing { plain, packed: packed.len() as u64, lzma }, packed);
         }
     }
-    Ok(best)
+
+    fn pack(&self, options: &LzmaOptions) -> Result<Vec<u8>> {
+        let what = || "pack a section";
+        let mut writer = LzmaWriter::new(Vec::new(), options, false, false, Some(self.bytes.len() as u64)).context(what)?;
+        writer.write_all(self.bytes).context(what)?;
+        writer.finish().context(what)
+    }
+
+    /// How it is packed best, which may be not at all.
+    fn packed(&self, ways: &[Way], best: Tried) -> (Packing, Vec<u8>) {
+        let plain = self.bytes.len() as u64;
+        match best.filter(|(_, packed)| packed.len() < self.bytes.len()) {
+            Some((nth, packed)) => {
+                let options = self.options(ways[nth]);
+                let lzma = Some((options.get_props(), options.dict_size.trailing_zeros() as u8));
+                (Packing { plain, packed: packed.len() as u64, lzma }, packed)
+            }
+            None => (Packing { plain, packed: plain, lzma: None }, self.bytes.to_vec()),
+        }
+    }
+}
+
+/// The largest dictionary of a section, as a logarithm. All of them are memory of the device: more makes the sections of the corpus no
+/// smaller.
+fn dictionary(section: usize) -> u32 {
+    match section {
+        s if s == Section::Literals as usize => 20,
+        s if s == Section::Changes as usize || s == Section::Text as usize => 18,
+        s if s == Section::Runs as usize => 17,
+        _ => 16,
+    }
+}
+
+/// lc, lp and pb.
+type Way = (u32, u32, u32);
+
+/// What is to be tried.
+fn properties(level: u32) -> &'static [Way] {
+    match level {
+        0..=3 => &[(3, 0, 0)],
+        _ => &[(3, 0, 0), (0, 0, 0), (3, 0, 2), (0, 2, 2), (2, 0, 0), (4, 0, 0), (1, 1, 1)],
+    }
 }

@@ -31,6 +31,8 @@ pub struct Options {
     pub level: u32,
     /// Bytes of memory that may be used.
     pub memory: u64,
+    /// Processes that may work at once; the delta is the same. More than one only where this process has no threads.
+    pub processes: usize,
 }
 
 /// What a layer's delta is made from.
@@ -95,7 +97,7 @@ pub fn layer(layer: &Layer<'_>, options: &Options, progress: Progress<'_>) -> Re
     progress("pack", 0, 0);
     let Maker { out, fresh, most_copies, .. } = maker;
     log::debug!("sections: {:?}", out.sizes());
-    let (joined, sections, packed) = out.pack(options.level)?;
+    let (joined, sections, packed) = out.pack(options.level, options.processes)?;
     let head = Head {
         target: layer.target,
         tar_size: layer.new.len() as u64,

@@ -36,10 +36,10 @@ pub fn is_thumb_branch(first: u16, second: u16) -> bool {
     first & 0xf800 == 0xf000 && matches!(second & 0xd000, 0xd000 | 0xc000 | 0x9000)
 }
 
-/// It has the first half of such an instruction, or is too short to tell.
+/// It is such an instruction, or too short to tell.
 #[inline(always)]
 pub fn may_be_thumb(code: &[u8]) -> bool {
-    code.get(1).is_none_or(|high| high & 0xf8 == 0xf0)
+    code.get(1).is_none_or(|high| high & 0xf8 == 0xf0) && code.get(3).is_none_or(|high| matches!(high & 0xd0, 0xd0 | 0xc0 | 0x90))
 }
 
 fn thumb(code: &mut [u8], old: u64, new: u64, map: &Map) -> usize {
