@@ -318,7 +318,10 @@ impl TarReader<'_> {
             }
         }
         match &self.piece {
-            Piece::File { ordinal, offset: 0, passed: 0, .. } => self.skeleton.open_file(*ordinal, self.ops.path()).map(Some),
+            Piece::File { ordinal, offset: 0, passed: 0, .. } => {
+                let file = opened(&mut self.open, self.skeleton, *ordinal, self.ops.path())?;
+                file.try_clone().map(Some).context(|| "duplicate a descriptor")
+            }
             _ => Ok(None),
         }
     }
@@ -375,10 +378,7 @@ impl TarReader<'_> {
             }
             Piece::File { ordinal, offset, passed, left, .. } if *left > 0 => {
                 let n = buf.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-                let file = &*match &mut self.open {
-                    Some(file) => file,
-                    none => none.insert(self.skeleton.open_file(*ordinal, self.ops.path())?),
-                };
+                let file = opened(&mut self.open, self.skeleton, *ordinal, self.ops.path())?;
                 let got = rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut buf[..n], *offset));
                 let name = || format!("file {:?} of the layer", String::from_utf8_lossy(self.ops.path()));
                 let got = got.context(name)?;
@@ -430,4 +430,12 @@ impl TarReader<'_> {
         };
         Ok(true)
     }
+}
+
+/// The file of an operation, opened when it is needed for the first time.
+fn opened<'a>(open: &'a mut Option<OwnedFd>, skeleton: &Skeleton, ordinal: u64, path: &[u8]) -> Result<&'a OwnedFd> {
+    Ok(match open {
+        Some(file) => file,
+        none => none.insert(skeleton.open_file(ordinal, path)?),
+    })
 }

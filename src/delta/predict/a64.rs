@@ -58,6 +58,7 @@ pub fn in_page(word: u32) -> Option<u32> {
 }
 
 /// See [`super::step`].
+#[inline(always)]
 pub fn step(code: &mut [u8], old: u64, new: u64, map: &Map) -> usize {
     let Some(instruction) = word(code, 0) else { return 0 };
     if let Some((low, bits)) = branch(instruction) {

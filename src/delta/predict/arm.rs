@@ -3,6 +3,7 @@
 use crate::delta::predict::{Map, rule};
 
 /// See [`super::step`].
+#[inline(always)]
 pub fn step(code: &mut [u8], old: u64, new: u64, mode: u8, map: &Map) -> usize {
     if mode & rule::CODE != 0 && old.is_multiple_of(4) {
         let done = a32(code, old, new, map);
@@ -18,6 +19,7 @@ pub fn is_a32_branch(word: u32) -> bool {
     word & 0x0e00_0000 == 0x0a00_0000
 }
 
+#[inline(always)]
 fn a32(code: &mut [u8], old: u64, new: u64, map: &Map) -> usize {
     let Some(bytes) = code.first_chunk_mut::<4>() else { return 0 };
     let word = u32::from_le_bytes(*bytes);
@@ -42,6 +44,7 @@ pub fn may_be_thumb(code: &[u8]) -> bool {
     code.get(1).is_none_or(|high| high & 0xf8 == 0xf0) && code.get(3).is_none_or(|high| matches!(high & 0xd0, 0xd0 | 0xc0 | 0x90))
 }
 
+#[inline(always)]
 fn thumb(code: &mut [u8], old: u64, new: u64, map: &Map) -> usize {
     let Some(bytes) = code.first_chunk_mut::<4>() else { return 0 };
     let (first, second) = (u16::from_le_bytes([bytes[0], bytes[1]]), u16::from_le_bytes([bytes[2], bytes[3]]));

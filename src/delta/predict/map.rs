@@ -20,11 +20,13 @@ pub struct Segment {
 }
 
 impl Segment {
+    #[inline(always)]
     fn holds(&self, address: u64) -> bool {
         address.wrapping_sub(self.address) < self.memory
     }
 
     /// The address of a place of the file, and how many bytes follow in the segment.
+    #[inline(always)]
     fn address_of(&self, offset: u64) -> Option<(u64, u64)> {
         let within = offset.wrapping_sub(self.offset);
         (within < self.length).then(|| (self.address.wrapping_add(within), self.length - within))
@@ -52,11 +54,13 @@ impl Image {
     }
 
     /// Address of a place in the old file.
+    #[inline(always)]
     pub fn old_address(&self, offset: u64) -> Option<(u64, u64)> {
         self.segments.iter().find_map(|(old, _)| old.address_of(offset))
     }
 
     /// Address of a place in the new file.
+    #[inline(always)]
     pub fn new_address(&self, offset: u64) -> Option<(u64, u64)> {
         self.segments.iter().find_map(|(_, new)| new.address_of(offset))
     }
@@ -81,6 +85,7 @@ impl Image {
     }
 
     /// With these rules every byte must be looked at, not every word.
+    #[inline(always)]
     pub fn is_dense(&self, mode: u8) -> bool {
         match self.machine {
             Machine::X86 => mode & (rule::CODE | rule::OTHER_CODE) != 0,
@@ -209,6 +214,7 @@ impl Map {
     }
 
     /// The last span that begins at or before a place.
+    #[inline(always)]
     fn nearest(&self, offset: u64) -> Option<&Span> {
         let nth = usize::try_from(offset >> self.part).unwrap_or(usize::MAX).min(self.before.len().saturating_sub(2));
         let (from, to) = (*self.before.get(nth)? as usize, *self.before.get(nth + 1)? as usize);

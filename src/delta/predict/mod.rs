@@ -1,6 +1,8 @@
 //! Programs and libraries are full of addresses, which all change when code is added somewhere. Where every old place went is known
 //! from the copies: so a copied address can be foretold. Both sides do the same with the same numbers; nothing here may depend on
 //! what only one of them knows.
+//!
+//! This is most of what applying a delta costs, and the crate is compiled for size: what is done at every place is inlined by hand.
 
 pub mod a64;
 pub mod arm;
@@ -175,7 +177,11 @@ fn step(piece: &mut [u8], at: usize, slide: &Slide, mode: u8, map: &Map) -> usiz
 }
 
 /// Words of data; 0 if none of the rules fits.
+#[inline(always)]
 fn words(rest: &mut [u8], old: u64, new: u64, mode: u8, map: &Map) -> usize {
+    if mode & rule::WORDS == 0 {
+        return 0;
+    }
     let image = map.image();
     if mode & rule::WIDE != 0
         && image.wide

@@ -43,6 +43,7 @@ pub fn may_aim(code: &[u8]) -> bool {
 }
 
 /// See [`super::step`].
+#[inline(always)]
 pub fn step(code: &mut [u8], old: u64, new: u64, map: &Map) -> usize {
     let Some(instruction) = word(code, 0) else { return 0 };
     match instruction & 0x7f {

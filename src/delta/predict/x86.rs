@@ -3,6 +3,7 @@
 use crate::delta::predict::{Map, rule};
 
 /// Where a distance begins in what may be an instruction here; its end is what it counts from.
+#[inline(always)]
 pub fn distance(code: &[u8], calls: bool, operands: bool) -> Option<usize> {
     match code {
         [0xe8 | 0xe9, ..] if calls => Some(1),
@@ -26,6 +27,7 @@ pub fn pass(code: &[u8], mut at: usize, end: usize, mode: u8) -> usize {
 }
 
 /// See [`super::step`].
+#[inline(always)]
 pub fn step(code: &mut [u8], old: u64, new: u64, mode: u8, map: &Map) -> usize {
     let Some(at) = distance(code, mode & rule::CODE != 0, mode & rule::OTHER_CODE != 0) else { return 0 };
     let Some(bytes) = code.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<4>()) else { return 0 };
