@@ -15,7 +15,7 @@ class Parts:
     says: str
 
 
-OPENSSL = Parts("bookworm-updates", "bookworm", ("openssl", "libssl3"), ("libc6",), "openssl version", "OpenSSL 3.0.")
+OPENSSL = Parts("bookworm-updates", "bookworm", ("openssl", "libssl3"), ("libc6", "libatomic1"), "openssl version", "OpenSSL 3.0.")
 # riscv64 is in no older release. From one to the next all is made by another compiler, too, so little is as it was.
 PROGRAMS = Parts("trixie", "forky", ("bash", "tar", "grep", "libgmp10", "libexpat1"), ("libc6", "libtinfo6"), "bash --version", "GNU bash, version 5.")
 LEFT_OUT = re.compile(r"\./usr/(share|lib/[^/]+/gconv)(/|$)")  # as slim images do; character sets are half of libc6
