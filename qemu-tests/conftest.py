@@ -12,10 +12,12 @@ from lib.board import Board
 from lib.kernels import CACHE, kernel
 from lib.registry import Registry, busybox as base
 from lib.results import Results
-import push  # of tests/lib
+import push  # of tests/lib, which lib.registry has made known
 
 WANTED = os.environ.get("ARCH", "").replace(",", " ").split() or list(ARCHES)
 BINARIES = os.environ.get("PRTIQL_BIN_DIR", TOP + "/dist")
+# this machine's, which makes deltas: where there are only the boards' ones, it was built
+HOST = next((b for b in (f"{BINARIES}/x86_64/prtiql", TOP + "/dist/x86_64/prtiql") if os.path.exists(b)), None)
 RESULTS = Results(TOP + "/target/vm/results.json")
 # Two images, of which the registry has a delta; the bytes of the new one's files that the old one has, and of the others; those of its layer as it is
 # fetched; what tries it, and what that says.
@@ -45,7 +47,7 @@ class Lab:
         for tag, layer in zip(("old", "new"), layers):
             self.registry.image(name, [base(images.read(self.kernel.busybox), self.arch.platform), layer], self.arch.platform, tag)
         references = [f"{self.registry.host}/{name}:{tag}" for tag in ("old", "new")]
-        done = subprocess.run([f"{BINARIES}/x86_64/prtiql", "delta", "create", "--push", *references], capture_output=True, text=True)
+        done = subprocess.run([HOST, "delta", "create", "--push", *references], capture_output=True, text=True)
         assert done.returncode == 0 and ", pushed as " in done.stdout, done.stdout + done.stderr
         return Update(*(r.replace(self.registry.host, self.registry.guest) for r in references), *updates.shares(*layers),
                       len(push.compress(layers[1], "gzip")), parts.tried_by, parts.says)
