@@ -1,20 +1,27 @@
 """What the cases share: a registry, and one board of each architecture. ARCH names the architectures, CASE a part of a case's name."""
-import os, shutil, sys, tempfile
+import os, shutil, subprocess, sys, tempfile
+from collections import namedtuple
 import pytest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(HERE)
 sys.path.insert(0, HERE)
-from lib import images
+from lib import images, update as updates
 from lib.arch import ARCHES
 from lib.board import Board
 from lib.kernels import CACHE, kernel
-from lib.registry import Registry
+from lib.registry import Registry, busybox as base
 from lib.results import Results
+import push  # of tests/lib, which lib.registry has made known
 
 WANTED = os.environ.get("ARCH", "").replace(",", " ").split() or list(ARCHES)
 BINARIES = os.environ.get("PRTIQL_BIN_DIR", TOP + "/dist")
+# this machine's, which makes deltas: where there are only the boards' ones, it was built
+HOST = next((b for b in (f"{BINARIES}/x86_64/prtiql", TOP + "/dist/x86_64/prtiql") if os.path.exists(b)), None)
 RESULTS = Results(TOP + "/target/vm/results.json")
+# Two images, of which the registry has a delta; the bytes of the new one's files that the old one has, and of the others; those of its layer as it is
+# fetched; what tries it, and what that says.
+Update = namedtuple("Update", "old new same other plain tried_by says")
 
 
 class Lab:
@@ -33,6 +40,17 @@ class Lab:
     def by_tls(self, name):
         """The reference of an image of `images`, by TLS."""
         return self.images[name].replace(self.registry.guest, self.registry.tls.guest)
+
+    def update(self):
+        """Puts an update into the registry, with the delta that this machine's binary makes."""
+        name, layers, parts = self.arch.name + "/update", updates.layers(self.arch), updates.of(self.arch)
+        for tag, layer in zip(("old", "new"), layers):
+            self.registry.image(name, [base(images.read(self.kernel.busybox), self.arch.platform), layer], self.arch.platform, tag)
+        references = [f"{self.registry.host}/{name}:{tag}" for tag in ("old", "new")]
+        done = subprocess.run([HOST, "delta", "create", "--push", *references], capture_output=True, text=True)
+        assert done.returncode == 0 and ", pushed as " in done.stdout, done.stdout + done.stderr
+        return Update(*(r.replace(self.registry.host, self.registry.guest) for r in references), *updates.shares(*layers),
+                      len(push.compress(layers[1], "gzip")), parts.tried_by, parts.says)
 
     def note(self, **figures):
         RESULTS.note(self.arch.name, **figures)
@@ -102,6 +120,11 @@ def busybox(lab, board):
     """The reference of the architecture's image, pulled."""
     board.sh(f"prtiql pull {lab.images['busybox']}", timeout=180)
     return lab.images["busybox"]
+
+
+@pytest.fixture(scope="session")
+def update(lab):
+    return lab.update()
 
 
 @pytest.fixture

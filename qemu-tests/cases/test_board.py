@@ -1,13 +1,11 @@
 """The life of a board, on each architecture: one boot for most of it, then a reboot and a power cut."""
 import os, re
 import pytest
+from lib.board import EACH
 
 pytestmark = pytest.mark.smoke
-# the engine's processes, by what they call themselves, and what is asked of each
-EACH = "for p in /proc/[0-9]*; do read -r name <$p/cmdline; case $name in prtiql%s*) %s;; esac; done 2>/dev/null"
 PSS = EACH % ("", "cat $p/smaps_rollup") + " | awk '/^Pss:/ { s += $2 } END { print s + 0 }'"
 STOP = EACH % ("-worker", "kill -STOP ${p#/proc/}")
-PEAK = EACH % ("-worker", r"sed -n 's/VmHWM:[^0-9]*\([0-9]*\).*/\1/p' $p/status")
 
 
 def test_boot_to_engine_ready(lab, board):
@@ -128,15 +126,12 @@ def test_power_cut_in_a_pull(lab, board, busybox):
     assert image not in board.sh("prtiql images --format '{{.Repository}}:{{.Tag}}'")
     board.cut()
     board.start()
-    came, disk = "cat /sys/class/net/[eu]*/statistics/rx_bytes", "awk '{ print $7 * 512 }' /sys/block/" + lab.arch.disk.removesuffix("p") + "/stat"
-    before, written = int(board.sh(came)), int(board.sh(disk))
-    board.sh(f"(while [ ! -e /tmp/done ]; do {PEAK} >>/tmp/peak; sleep 0.2; done) >/dev/null 2>&1 &")
-    board.sh(f"prtiql pull {image}; rc=$?; touch /tmp/done; sync; (exit $rc)", timeout=600)
+    _, cost = board.measured(f"prtiql pull {image}", timeout=600)
     at = re.search(r"goes on at byte (\d+) of (\d+)", board.sh("cat /run/engine.log"))
     assert at and int(at[1]) > 8 << 20
     left = int(at[2]) - int(at[1])
-    assert int(board.sh(came)) - before < left * 1.15
-    lab.note(pull_rss_kb=max(map(int, board.sh("cat /tmp/peak").split())), pull_written=round((int(board.sh(disk)) - written) / left, 3))
+    assert cost.came < left * 1.15
+    lab.note(pull_rss_kb=cost.peak, pull_written=round(cost.written / left, 3))
     board.sh("prtiql system verify", timeout=300)
     assert board.sh(f"prtiql run --rm {image} ls /noise | wc -l") == "32"
     assert not board.run("ls /data/prtiql/staging/layers 2>/dev/null")[1]

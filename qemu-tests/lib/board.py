@@ -1,9 +1,18 @@
 """A board: QEMU with one disk and one serial line, which a shell in the guest answers."""
 import os, re, socket, subprocess, time
+from collections import namedtuple
 from pexpect import EOF, TIMEOUT, fdpexpect
 from lib import images
 
 SLOW = float(os.environ.get("PRTIQL_SLOW", "1"))  # every wait is multiplied by it
+# the engine's processes, by what they call themselves, and what is asked of each
+EACH = "for p in /proc/[0-9]*; do read -r name <$p/cmdline; case $name in prtiql%s*) %s;; esac; done 2>/dev/null"
+PEAK = EACH % ("-worker", r"sed -n 's/VmHWM:[^0-9]*\([0-9]*\).*/\1/p' $p/status")
+# the daemon has buried its workers: what they took is in its counts
+QUIET = "! grep -qs 'prtiql-worke[r]' /proc/[0-9]*/cmdline && ! grep -qs '(zombie)' /proc/[0-9]*/status && echo quiet"
+
+
+Cost = namedtuple("Cost", "peak cpu written came cached")
 
 
 class Failed(Exception):
@@ -135,6 +144,21 @@ class Board:
             self.sh(f"sed 's/}}$/, \"download-rate-limit\": \"{rate}\"}}/' {file} >/tmp/daemon.json && mount --bind /tmp/daemon.json {file}")
         self.sh("kill -HUP $(cat /run/prtiql.pid)")
         self.until(f"[ $({again}) -gt {before} ] && echo yes", 20)
+
+    def counts(self):
+        """Ticks of the workers so far, bytes written to the disk, bytes that came over the net, kB of page cache."""
+        disk = self.arch.disk.removesuffix("p")
+        self.until(QUIET, 120)
+        return [int(n) for n in self.sh(f"""sync; awk '{{ print $16 + $17 }}' /proc/$(cat /run/prtiql.pid)/stat; awk '{{ print $7 * 512 }}' /sys/block/{disk}/stat
+            cat /sys/class/net/[eu]*/statistics/rx_bytes; awk '/^Cached:/ {{ print $2 }}' /proc/meminfo""".replace("\n", ";")).split()]
+
+    def measured(self, command, timeout):
+        """The output of a command that must succeed, and what the workers took for it: `peak` kB of memory, and the differences of `counts`."""
+        before = self.counts()
+        self.sh(f"rm -f /tmp/done /tmp/peak; (while [ ! -e /tmp/done ]; do {PEAK} >>/tmp/peak; sleep 0.2; done) >/dev/null 2>&1 &")
+        said = self.sh(f"{command}; rc=$?; touch /tmp/done; (exit $rc)", timeout)
+        cpu, written, came, cached = (b - a for a, b in zip(before, self.counts()))
+        return said, Cost(max(map(int, self.sh("cat /tmp/peak").split())), cpu, written, came, cached)
 
     # -- a person at the console ---------------------------------------------------------------------------------------------------
     def sit_down(self, terminal="vt102", rows=24, columns=80):

@@ -170,15 +170,16 @@ def needs(path):
     return found
 
 
-def apt():
-    """A private apt with all five architectures, from the mirror that this machine uses. Its configuration file."""
+def apt(suites=(SUITE,), architectures=("amd64", "arm64", "armhf", "armel", "riscv64")):
+    """A private apt with these suites and architectures, from the mirror that this machine uses. Its configuration file."""
     root = CACHE + "/apt"
     conf = root + "/apt.conf"
     for d in ("parts", "lists/partial", "cache/archives/partial"):
         os.makedirs(f"{root}/{d}", exist_ok=True)
     open(root + "/status", "w").close()
     with open(root + "/parts/debian.sources", "w") as f:
-        f.write(f"Types: deb\nURIs: {mirror()}\nSuites: {SUITE}\nComponents: main\nSigned-By: {KEYRING}\n")
+        f.write(f"Types: deb\nURIs: {mirror()}\nSuites: {' '.join(suites)}\nArchitectures: {' '.join(architectures)}\n"
+                f"Components: main\nSigned-By: {KEYRING}\n")
     with open(conf, "w") as f:
         f.write(f"""APT::Architecture "amd64";
 APT::Architectures {{ "amd64"; "arm64"; "armhf"; "armel"; "riscv64"; }};

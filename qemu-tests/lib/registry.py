@@ -58,8 +58,8 @@ class Registry:
             self.port = s.getsockname()[1]
         self.process = subprocess.Popen([TOP + "/scripts/registry", folder, str(self.port)], stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.guest = f"10.0.2.2:{self.port}"
-        self.api = push.Registry(f"http://127.0.0.1:{self.port}")
+        self.guest, self.host = f"10.0.2.2:{self.port}", f"127.0.0.1:{self.port}"
+        self.api = push.Registry("http://" + self.host)
         for _ in range(100):
             try:
                 self.api.call("GET", "/v2/")
@@ -87,9 +87,9 @@ class Registry:
         self.api.manifest(name, tag, {"schemaVersion": 2, "mediaType": push.DOCKER["list"], "manifests": entries}, push.DOCKER["list"])
         return f"{self.guest}/{name}:{tag}"
 
-    def image(self, name, layers, platform):
-        self.api.push(name, "1", layers, platform=tuple((platform.split("/") + [""])[:3]))
-        return f"{self.guest}/{name}:1"
+    def image(self, name, layers, platform, tag="1"):
+        self.api.push(name, tag, layers, platform=tuple((platform.split("/") + [""])[:3]))
+        return f"{self.guest}/{name}:{tag}"
 
     def images(self, arch, binary):
         """What the cases pull on a board of this architecture: name to reference."""

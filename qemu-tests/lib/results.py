@@ -2,7 +2,9 @@
 import json, os
 
 COLUMNS = [("size_mb", "binary MB"), ("ready_s", "engine ready s"), ("idle_pss_kb", "idle PSS kB"), ("five_pss_kb", "PSS with 5 kB"),
-           ("pull_rss_kb", "pull RSS kB"), ("pull_written", "written / byte")]
+           ("pull_rss_kb", "pull RSS kB"), ("pull_written", "written / byte"),
+           ("delta_rss_kb", "delta RSS kB"), ("delta_cpu", "delta CPU / full"), ("delta_written", "delta written / byte"),
+           ("delta_came", "delta net / layers"), ("delta_cached_kb", "delta cache kB")]
 
 
 class Results:
