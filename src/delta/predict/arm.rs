@@ -14,6 +14,15 @@ pub fn step(code: &mut [u8], old: u64, new: u64, mode: u8, map: &Map) -> usize {
     if mode & rule::OTHER_CODE != 0 && old.is_multiple_of(2) { thumb(code, old, new, map) } else { 0 }
 }
 
+/// It is a branch, or one of the addresses that stand in between, or too short to tell.
+#[inline(always)]
+pub fn may_aim(code: &[u8], old: u64, mode: u8, map: &Map) -> bool {
+    let Some(word) = code.first_chunk().map(|word| u32::from_le_bytes(*word)) else { return true };
+    let thumb = mode & rule::OTHER_CODE != 0 && is_thumb_branch(word as u16, (word >> 16) as u16);
+    let a32 = mode & rule::CODE != 0 && is_a32_branch(word);
+    thumb || old.is_multiple_of(4) && (a32 || mode & rule::WORD != 0 && map.may_hold(word.into()))
+}
+
 /// B, BL and BLX with a distance.
 pub fn is_a32_branch(word: u32) -> bool {
     word & 0x0e00_0000 == 0x0a00_0000
@@ -36,12 +45,6 @@ fn a32(code: &mut [u8], old: u64, new: u64, map: &Map) -> usize {
 /// BL, BLX and B with a long distance.
 pub fn is_thumb_branch(first: u16, second: u16) -> bool {
     first & 0xf800 == 0xf000 && matches!(second & 0xd000, 0xd000 | 0xc000 | 0x9000)
-}
-
-/// It is such an instruction, or too short to tell.
-#[inline(always)]
-pub fn may_be_thumb(code: &[u8]) -> bool {
-    code.get(1).is_none_or(|high| high & 0xf8 == 0xf0) && code.get(3).is_none_or(|high| matches!(high & 0xd0, 0xd0 | 0xc0 | 0x90))
 }
 
 #[inline(always)]

@@ -163,6 +163,13 @@ impl Span {
 const LEAST_PART: u32 = 12;
 const MOST_PARTS: u32 = 14;
 
+/// From the lowest old address to the highest; everywhere if a segment goes over the end of all addresses.
+fn reach(image: &Image) -> (u64, u64) {
+    let lowest = image.segments.iter().map(|(old, _)| old.address).min().unwrap_or(0);
+    let end = image.segments.iter().try_fold(0, |end, (old, _)| Some(old.address.checked_add(old.memory)?.max(end)));
+    end.map_or((0, u64::MAX), |end| (lowest, end.saturating_sub(lowest)))
+}
+
 /// Where everything went.
 pub struct Map {
     image: Image,
@@ -170,6 +177,8 @@ pub struct Map {
     /// How many spans begin before each part of the old file, of 2^`part` bytes.
     before: Vec<u32>,
     part: u32,
+    /// The lowest old address, and how far it is from there to the highest.
+    reach: (u64, u64),
     /// All stays where it is; the last address that was asked for is remembered.
     listens: Option<Cell<Option<u64>>>,
 }
@@ -210,7 +219,13 @@ impl Map {
         let last = spans.last().map_or(0, |span| span.start);
         let part = (u32::BITS - last.leading_zeros()).saturating_sub(MOST_PARTS).max(LEAST_PART);
         let before = (0..=(last >> part) + 1).map(|nth| spans.partition_point(|span| span.start >> part < nth) as u32);
-        Map { before: before.collect(), part, image, spans, listens: None }
+        Map { before: before.collect(), part, reach: reach(&image), image, spans, listens: None }
+    }
+
+    /// May this be an old address? It is a quick look.
+    #[inline(always)]
+    pub fn may_hold(&self, address: u64) -> bool {
+        address.wrapping_sub(self.reach.0) < self.reach.1
     }
 
     /// The last span that begins at or before a place.
@@ -224,7 +239,7 @@ impl Map {
 
     /// Of one program in which nothing moves: it only hears what addresses are asked for.
     pub fn listener(image: Image) -> Map {
-        Map { image, spans: Vec::new(), before: Vec::new(), part: 0, listens: Some(Cell::new(None)) }
+        Map { reach: reach(&image), image, spans: Vec::new(), before: Vec::new(), part: 0, listens: Some(Cell::new(None)) }
     }
 
     /// The last address that a listener was asked for, once.

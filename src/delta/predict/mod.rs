@@ -85,7 +85,7 @@ pub fn foretell(piece: &mut [u8], old_at: u64, new_at: u64, modes: &[u8], map: &
         let end = at + stretch;
         let slide = Slide { old: old_address.wrapping_sub(at as u64), new: new_address.wrapping_sub(at as u64) };
         while at < end {
-            at = pass(piece, at, end, slide.old, mode, image.machine);
+            at = pass(piece, at, end, slide.old, mode, map);
             if at < end {
                 at += step(piece, at, &slide, mode, map);
             }
@@ -95,11 +95,16 @@ pub fn foretell(piece: &mut [u8], old_at: u64, new_at: u64, modes: &[u8], map: &
 
 /// Passes over what in code is no instruction with an address, as trying the rules at each place would, only faster. Where it stops the
 /// rules are to be tried; what it stops for is the machine's own.
-fn pass(piece: &[u8], at: usize, end: usize, slide: u64, mode: u8, machine: Machine) -> usize {
+fn pass(piece: &[u8], at: usize, end: usize, slide: u64, mode: u8, map: &Map) -> usize {
     let from = slide.wrapping_add(at as u64);
-    match machine {
+    match map.image().machine {
         Machine::X86 if mode & rule::WORDS == 0 => x86::pass(piece, at, end, mode),
-        Machine::Arm if mode & !rule::OTHER_CODE == 0 => passed(at, end, from, 2, |at| arm::may_be_thumb(&piece[at..])).min(end),
+        Machine::Arm if mode & !(rule::CODE | rule::OTHER_CODE | rule::WORD) == 0 => {
+            let thumb = mode & rule::OTHER_CODE != 0;
+            let fits = |at| arm::may_aim(&piece[at..], slide.wrapping_add(at as u64), mode, map);
+            let to = passed(at, end, from, if thumb { 2 } else { 4 }, fits);
+            if thumb { to.min(end) } else { to }
+        }
         Machine::A64 if mode & !rule::CODE == 0 => passed(at, end, from, 4, |at| a64::may_aim(&piece[at..])),
         Machine::RiscV if mode & !rule::CODE == 0 => passed(at, end, from, 2, |at| riscv::may_aim(&piece[at..])).min(end),
         _ => at,
