@@ -23,6 +23,10 @@ FOLDERS = ("usr", "usr/bin", "usr/lib", "usr/lib64")
 LINKS = (("lib", "usr/lib"), ("lib64", "usr/lib64"))
 
 
+class Missing(Exception):
+    """A package is in a suite no more."""
+
+
 def of(arch):
     return PROGRAMS if arch.debian == "riscv64" else OPENSSL
 
@@ -56,7 +60,7 @@ def fetch(machine, parts, folder):
             done = subprocess.run(["apt-get", "download", f"{name}:{machine}/{suite}"], cwd=folder, env=environment, capture_output=True, text=True)
             found = glob.glob(folder + "/*.deb")
             if not found:
-                raise RuntimeError(f"{name} of {suite} for {machine}: {done.stderr}")
+                raise Missing(f"{name} of {suite} for {machine}: {done.stderr.strip()}")
             yield subprocess.run(["dpkg-deb", "--fsys-tarfile", found[0]], stdout=subprocess.PIPE, check=True).stdout
             os.remove(found[0])
 
