@@ -1,15 +1,15 @@
 """A write that fails (EIO) or a disk that is full (ENOSPC) somewhere in the scenario: what was acknowledged all the same is there.
 
-  faults.py WORK ENGINE SEED MOST WRITES PART PARTS     prints a line of JSON for each
+  faults.py WORK ENGINE SEED MOST WRITES PART PARTS KIND     prints a line of JSON for each; KIND `delta`: while an image comes by a delta
 """
 import http.client, json, os, random, sys
 import disk
 from check import whole
 from engine import Engine, EngineError
 from hub import Hub, reference
-from images import images
+from images import images, pair
 from model import Model
-from scenario import Stage, steps
+from scenario import Stage, delta_steps, steps
 from sweep import fsck
 
 BROKEN = (EngineError, OSError, http.client.HTTPException, ValueError, RuntimeError)
@@ -27,20 +27,23 @@ def failing(work, image, number):
 
 
 class Faults:
-    def __init__(self, work, binary, part):
-        self.binary, self.images = binary, images()
+    def __init__(self, work, binary, part, kind):
+        delta = kind == "delta"
+        self.binary, self.images, self.steps = binary, pair() if delta else images(), delta_steps if delta else steps
+        # what must come afterwards, with a disk that works and with one that has room again
+        self.further, self.again = (("new",), ()) if delta else (("tiny", "next", "big"), ("tiny",))
         with open(work + "/trees.json") as f:
             self.trees = json.load(f)
-        self.scratch = f"{work}/faults-{part}"
+        self.scratch = f"{work}/faults-{kind}-{part}"
         os.makedirs(self.scratch, exist_ok=True)
         disk.run("mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", self.scratch)
         disk.make(self.scratch + "/base")
-        self.hub = Hub(self.images)
+        self.hub = Hub(self.images, work + "/delta.tar" if delta else None)
 
     def work(self, engine, model):
         """All steps that change something; each may fail. Returns how many did."""
         failed = 0
-        for name, effects, function in steps(self.images, engine):
+        for name, effects, function in self.steps(self.images, engine):
             if not effects or any(k.startswith("damage") for k in effects):
                 continue
             model.begin(effects)
@@ -60,7 +63,7 @@ class Faults:
         engine = Engine(self.binary, mounted.folder + "/data", self.scratch + "/run")
         try:
             engine.start()
-            return bad + whole(engine, model, self.trees, self.images, ("tiny", "next", "big"))
+            return bad + whole(engine, model, self.trees, self.images, self.further)
         except EngineError as e:
             return bad + [str(e)]
         finally:
@@ -105,9 +108,9 @@ class Faults:
                 os.posix_fallocate(f.fileno(), 0, max(4096, space.f_bavail * space.f_frsize - room))
             failed = self.work(engine, model)
             os.unlink(mounted.folder + "/filler")
-            bad = whole(engine, model, self.trees, self.images, ("tiny",))
-            if not bad:
-                engine.call("DELETE", f"/images/{reference('tiny')}")
+            bad = whole(engine, model, self.trees, self.images, self.again)
+            for name in self.again if not bad else ():
+                engine.call("DELETE", f"/images/{reference(name)}")
         except EngineError as e:
             return f"ENOSPC with {room} bytes", [str(e)]
         finally:
@@ -118,9 +121,9 @@ class Faults:
 
 
 def main():
-    work, binary, seed, most, writes, part, parts = sys.argv[1:8]
+    work, binary, seed, most, writes, part, parts, kind = sys.argv[1:9]
     dice = random.Random(int(seed))
-    faults = Faults(work, binary, int(part))
+    faults = Faults(work, binary, int(part), kind)
     for number in range(int(most)):
         write, room = dice.randrange(1, int(writes)), dice.randrange(28 << 20)
         if number % int(parts) != int(part):

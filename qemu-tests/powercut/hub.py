@@ -19,8 +19,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if not image:
             return self.reply(200 if self.path == "/v2/" else 404, b"{}", "application/json")
         if found[2] == "manifests":
-            if found[3] in hub.deltas:
-                return self.reply(200, hub.deltas[found[3]], OCI_MANIFEST)
+            if found[3] in hub.deltas:  # those of the deltas, and of the image that they lead to
+                text = hub.deltas[found[3]]
+                return self.reply(200, text, json.loads(text).get("mediaType", OCI_MANIFEST))
             return self.reply(200, image.manifest, "application/vnd.docker.distribution.manifest.v2+json")
         if found[2] == "referrers":
             return self.reply(200, hub.referrers(found[3]), "application/vnd.oci.image.index.v1+json")

@@ -77,11 +77,13 @@ def sweep(kind, most, control=None, jobs=JOBS):
     return bad, about
 
 
-def writes():
+def writes(kind):
     """How many the scenario makes."""
-    if not os.path.exists(WORK + "/ext4/steps.json"):
-        record.record(WORK + "/ext4", ENGINE, hub, all_images)
-    return Record(WORK + "/ext4/writes").count(Write)
+    work = f"{WORK}/{kind}"
+    if not os.path.exists(work + "/steps.json"):
+        steps = scenario.delta_steps if kind == "delta" else scenario.steps
+        record.record(work, ENGINE, hub, all_images, "ext4", None, steps)
+    return Record(work + "/writes").count(Write)
 
 
 def main():
@@ -110,10 +112,11 @@ def main():
         jobs = min(JOBS, max(1, few // 5))
         lines, bad, took = results("delta kills", jobs, "kills.py", WORK, ENGINE, lambda part: len(range(part, few, jobs)), SEED, lambda part: part, "delta")
         say(not bad, f"kill -9 with deltas: {sum(l.get('killed', False) for l in lines)} kills in {len(lines)} pieces of work, {len(bad)} bad, {took:.0f} s", told(bad))
-    if "faults" in ONLY and FAULTS:
-        jobs = min(JOBS, FAULTS)
-        lines, bad, took = results("faults", jobs, "faults.py", WORK, ENGINE, SEED, FAULTS, writes(), lambda part: part, jobs)
-        say(not bad, f"EIO and ENOSPC: {len(lines)} disks, {len(bad)} bad, {took:.0f} s", told(bad))
+    for kind, about, most in (("ext4", "", FAULTS), ("delta", " with deltas", FAULTS // 3)) if "faults" in ONLY else ():
+        jobs = min(JOBS, most)
+        if jobs:
+            lines, bad, took = results("faults " + kind, jobs, "faults.py", WORK, ENGINE, SEED, most, writes(kind), lambda part: part, jobs, kind)
+            say(not bad, f"EIO and ENOSPC{about}: {len(lines)} disks, {len(bad)} bad, {took:.0f} s", told(bad))
 
 
 if __name__ == "__main__":
