@@ -14,13 +14,12 @@ pub fn step(code: &mut [u8], old: u64, new: u64, mode: u8, map: &Map) -> usize {
     if mode & rule::OTHER_CODE != 0 && old.is_multiple_of(2) { thumb(code, old, new, map) } else { 0 }
 }
 
-/// It is a branch, or one of the addresses that stand in between, or too short to tell.
+/// It is a branch, or too short to tell.
 #[inline(always)]
-pub fn may_aim(code: &[u8], old: u64, mode: u8, map: &Map) -> bool {
+pub fn may_branch(code: &[u8], old: u64, mode: u8) -> bool {
     let Some(word) = code.first_chunk().map(|word| u32::from_le_bytes(*word)) else { return true };
     let thumb = mode & rule::OTHER_CODE != 0 && is_thumb_branch(word as u16, (word >> 16) as u16);
-    let a32 = mode & rule::CODE != 0 && is_a32_branch(word);
-    thumb || old.is_multiple_of(4) && (a32 || mode & rule::WORD != 0 && map.may_hold(word.into()))
+    thumb || mode & rule::CODE != 0 && old.is_multiple_of(4) && is_a32_branch(word)
 }
 
 /// B, BL and BLX with a distance.

@@ -93,22 +93,45 @@ pub fn foretell(piece: &mut [u8], old_at: u64, new_at: u64, modes: &[u8], map: &
     }
 }
 
-/// Passes over what in code is no instruction with an address, as trying the rules at each place would, only faster. Where it stops the
-/// rules are to be tried; what it stops for is the machine's own.
+/// Passes over what is no address by any of the rules, as trying them at each place would, only faster. Where it stops they are to be
+/// tried; what it stops for is the machine's own.
 fn pass(piece: &[u8], at: usize, end: usize, slide: u64, mode: u8, map: &Map) -> usize {
     let from = slide.wrapping_add(at as u64);
+    let old = |at: usize| slide.wrapping_add(at as u64);
+    let (code, data) = (mode & !rule::WORDS != 0, mode & rule::WORDS != 0);
     match map.image().machine {
-        Machine::X86 if mode & rule::WORDS == 0 => x86::pass(piece, at, end, mode),
-        Machine::Arm if mode & !(rule::CODE | rule::OTHER_CODE | rule::WORD) == 0 => {
+        Machine::X86 if !data => x86::pass(piece, at, end, mode),
+        Machine::Arm => {
             let thumb = mode & rule::OTHER_CODE != 0;
-            let fits = |at| arm::may_aim(&piece[at..], slide.wrapping_add(at as u64), mode, map);
+            let fits = |at: usize| {
+                arm::may_branch(&piece[at..], old(at), mode)
+                    || data && old(at).is_multiple_of(4) && may_be_word(&piece[at..], old(at), mode, map)
+            };
             let to = passed(at, end, from, if thumb { 2 } else { 4 }, fits);
             if thumb { to.min(end) } else { to }
         }
-        Machine::A64 if mode & !rule::CODE == 0 => passed(at, end, from, 4, |at| a64::may_aim(&piece[at..])),
-        Machine::RiscV if mode & !rule::CODE == 0 => passed(at, end, from, 2, |at| riscv::may_aim(&piece[at..])).min(end),
+        Machine::A64 if !data => passed(at, end, from, 4, |at| a64::may_aim(&piece[at..])),
+        Machine::RiscV if !data => passed(at, end, from, 2, |at| riscv::may_aim(&piece[at..])).min(end),
+        _ if !code => passed(at, end, from, 4, |at| may_be_word(&piece[at..], old(at), mode, map)),
         _ => at,
     }
+}
+
+/// One of the rules of [`words`] may fit, or there is too little to tell.
+#[inline(always)]
+fn may_be_word(rest: &[u8], old: u64, mode: u8, map: &Map) -> bool {
+    let Some(word) = rest.first_chunk().map(|word| u32::from_le_bytes(*word)) else { return true };
+    let image = map.image();
+    let far = i64::from(word as i32) as u64;
+    let whole = if image.wide { rule::WORD } else { rule::WORD | rule::WIDE };
+    mode & whole != 0 && map.may_hold(word.into())
+        || mode & rule::RELATIVE != 0 && map.may_hold(old.wrapping_add(far))
+        || mode & rule::WIDE != 0 && rest.first_chunk().is_some_and(|wide| map.may_hold(u64::from_le_bytes(*wide)))
+        || mode & rule::PREL31 != 0
+            && word >> 31 == 0
+            && map.may_hold(old.wrapping_add(i64::from((word << 1) as i32 >> 1) as u64))
+        || mode & rule::FIRST_BASE != 0 && map.may_hold(image.bases[0].0.wrapping_add(far))
+        || mode & rule::SECOND_BASE != 0 && map.may_hold(image.bases[1].0.wrapping_add(far))
 }
 
 /// The next place, of those whose address is a multiple of `align`, that fits.
