@@ -109,7 +109,11 @@ class Storage:
 
     def close(self):
         self.process.terminate()
-        self.process.wait()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:  # once in some hundred times it serves no more and does not end either
+            self.process.kill()
+            self.process.wait()
 
 
 def file_node(name, path):
