@@ -114,6 +114,7 @@ class Storage:
         except subprocess.TimeoutExpired:  # once in some hundred times it serves no more and does not end either
             self.process.kill()
             self.process.wait()
+            subprocess.run(["umount", "-l", self.export], check=False)  # it would have done that itself
 
 
 def file_node(name, path):
