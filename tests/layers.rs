@@ -502,3 +502,27 @@ fn damaged_tars_and_skeletons_are_errors_not_panics() {
         }
     }
 }
+
+/// A damaged one may claim any length: whoever reads at its end must be able to count on from there.
+#[test]
+fn a_skeleton_as_long_as_can_be_counted_is_read() {
+    let temp = Temp::in_memory();
+    std::fs::create_dir(temp.join("fs")).unwrap();
+    let mut bytes = [b"PRTQSKEL".to_vec(), vec![2, 0, 0, 0, 0, 0, 0, 0]].concat();
+    bytes.push(4); // zeros, u64::MAX of them
+    bytes.extend_from_slice(&[0xff; 9]);
+    bytes.push(1);
+    let end = bytes.len() as u64;
+    bytes.push(0);
+    for number in [u64::MAX, 0, 0, end, end + 1, 0, end + 1, 0] {
+        bytes.extend_from_slice(&number.to_le_bytes());
+    }
+    bytes.extend_from_slice(b"LEKSQTRP");
+    std::fs::write(temp.join("skeleton"), bytes).unwrap();
+    let skeleton = Skeleton::open(&temp.0).unwrap();
+    let mut tar = skeleton.tar();
+    let mut buffer = [1; 8];
+    assert_eq!(tar.read_at(u64::MAX - 8, &mut buffer).unwrap(), 8);
+    assert_eq!(buffer, [0; 8]);
+    assert!(tar.is_near(u64::MAX) && !tar.is_near(7));
+}

@@ -38,6 +38,11 @@ pub fn human_digits(bytes: u64, digits: usize) -> String {
     scaled(bytes, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB", "EB"], digits)
 }
 
+/// Like [`human`] for a number of the API's, which may be less than nothing: that is nothing.
+pub fn human_signed(bytes: i64) -> String {
+    human(bytes.max(0) as u64)
+}
+
 fn scaled(bytes: u64, base: f64, units: &[&str], digits: usize) -> String {
     let mut value = bytes as f64;
     let mut unit = 0;

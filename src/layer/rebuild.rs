@@ -296,8 +296,12 @@ impl TarReader<'_> {
 
     /// Reading there costs little: it is where the last read ended, in the same file, or a little behind it.
     pub fn is_near(&self, offset: u64) -> bool {
-        (self.offset()..=self.ops.tar_offset() + NEAR).contains(&offset)
-            || self.file_range().is_some_and(|range| range.contains(&offset))
+        (self.offset()..=self.passable()).contains(&offset) || self.file_range().is_some_and(|range| range.contains(&offset))
+    }
+
+    /// How far it is read on to rather than looked up. (A damaged skeleton may name any offset.)
+    fn passable(&self) -> u64 {
+        self.ops.tar_offset().saturating_add(NEAR)
     }
 
     /// Where in the tar the content of the file is that is being read.
@@ -342,7 +346,7 @@ impl TarReader<'_> {
             (*passed, *left, *pad) = (offset - range.start, range.end - offset, *padding);
             return Ok(());
         }
-        if offset < here || offset > self.ops.tar_offset() + NEAR {
+        if offset < here || offset > self.passable() {
             self.ops = self.skeleton.ops_before(offset)?;
             self.piece = Piece::None;
         }

@@ -1,7 +1,8 @@
 //! `system df`.
 
+use crate::base::size::human_signed;
 use crate::base::time::{self, Time};
-use crate::base::{Result, id, size};
+use crate::base::{Result, id};
 use crate::cli::Cx;
 use crate::cli::http::Query;
 use crate::cli::output::{Layout, say};
@@ -32,10 +33,6 @@ const LAYOUT: Layout = Layout {
     quiet: "{{.Type}}",
 };
 
-fn human(bytes: i64) -> String {
-    size::human_digits(bytes.max(0) as u64, 4)
-}
-
 /// Prints what takes how much space.
 pub fn df(cx: &Cx, args: Df) -> Result<i32> {
     let usage = cx.client.get("/system/df", &Query::new())?;
@@ -48,11 +45,12 @@ pub fn df(cx: &Cx, args: Df) -> Result<i32> {
 
 fn rows(usage: &Json) -> Vec<Json> {
     let row = |kind: &str, total: usize, active: usize, bytes: i64, free: i64| {
-        let reclaimable = if bytes > 0 && free >= 0 { format!("{} ({}%)", human(free), free * 100 / bytes) } else { human(free) };
+        let reclaimable =
+            if bytes > 0 && free >= 0 { format!("{} ({}%)", human_signed(free), free * 100 / bytes) } else { human_signed(free) };
         let fields = [
             ("Active", active.to_string()),
             ("Reclaimable", reclaimable),
-            ("Size", human(bytes)),
+            ("Size", human_signed(bytes)),
             ("TotalCount", total.to_string()),
             ("Type", kind.into()),
         ];
@@ -92,7 +90,8 @@ fn verbose(usage: &Json, now: Time) -> String {
         let name = image.get("RepoTags").items().first().map_or("<none>:<none>", Json::str);
         let (repository, tag) = name.rsplit_once(':').unwrap_or((name, "<none>"));
         let (all, shared) = (image.get("Size").int(), image.get("SharedSize").int().max(0));
-        let cells = [human(all), human(shared), human(all - shared), image.get("Containers").int().to_string()];
+        let cells =
+            [human_signed(all), human_signed(shared), human_signed(all - shared), image.get("Containers").int().to_string()];
         table.push_str(&format!(
             "{repository}\t{tag}\t{}\t{}\t{}\n",
             id::short(image.get("Id").str()),
@@ -112,7 +111,7 @@ fn verbose(usage: &Json, now: Time) -> String {
             c.get("Image").str(),
             &format!("{command:?}"),
             &local.to_string(),
-            &human(c.get("SizeRw").int()),
+            &human_signed(c.get("SizeRw").int()),
         ]
         .join("\t");
         table.push_str(&format!("{cells}\t{}\t{}\t{}\n", since(c), c.get("Status").str(), names.join(",")));
@@ -122,12 +121,17 @@ fn verbose(usage: &Json, now: Time) -> String {
     table = "VOLUME NAME\tLINKS\tSIZE\n".into();
     for v in usage.get("Volumes").items() {
         let data = v.get("UsageData");
-        table.push_str(&format!("{}\t{}\t{}\n", v.get("Name").str(), data.get("RefCount").int(), human(data.get("Size").int())));
+        table.push_str(&format!(
+            "{}\t{}\t{}\n",
+            v.get("Name").str(),
+            data.get("RefCount").int(),
+            human_signed(data.get("Size").int())
+        ));
     }
     out.push_str(&tabs::show(&table));
     out.push_str(&format!(
         "\nBuild cache usage: {}\n",
-        human(usage.get("BuildCache").items().iter().map(|c| c.get("Size").int()).sum())
+        human_signed(usage.get("BuildCache").items().iter().map(|c| c.get("Size").int()).sum())
     ));
     out
 }

@@ -1,6 +1,7 @@
 //! `system wear`: how much was written to flash, and for what.
 
-use crate::base::{Result, size};
+use crate::base::Result;
+use crate::base::size::human_signed;
 use crate::cli::Cx;
 use crate::cli::http::Query;
 use crate::cli::output::{Layout, line, say};
@@ -29,10 +30,6 @@ const LAYOUT: Layout = Layout {
     quiet: "{{.Job}}",
 };
 
-fn human(bytes: i64) -> String {
-    size::human_digits(bytes.max(0) as u64, 4)
-}
-
 /// Prints a line for each kind of job, and one for all.
 pub fn wear(cx: &Cx, args: Wear) -> Result<i32> {
     let wear = cx.client.get("/system/wear", &Query::new())?;
@@ -48,7 +45,7 @@ pub fn wear(cx: &Cx, args: Wear) -> Result<i32> {
             "" => format!("since {since}; no block device below the data root"),
             name => format!(
                 "since {since}; device {name}, by whomever, while the engine ran: {} in {} requests",
-                human(device.get("Bytes").int()),
+                human_signed(device.get("Bytes").int()),
                 device.get("Requests").int()
             ),
         };
@@ -66,8 +63,8 @@ fn rows(wear: &Json) -> Vec<Json> {
         let fields = [
             ("Job", job.to_string()),
             ("Count", count),
-            ("Written", human(bytes)),
-            ("Device", or_dash(human(device.get("Bytes").int()))),
+            ("Written", human_signed(bytes)),
+            ("Device", or_dash(human_signed(device.get("Bytes").int()))),
             ("Requests", or_dash(device.get("Requests").int().to_string())),
         ];
         Json::Obj(fields.into_iter().map(|(k, v)| (k.to_string(), Json::Str(v))).collect())
