@@ -197,14 +197,15 @@ impl<'a> Ops<'a> {
             let plain = plain_path(&self.templates[0]).ok_or_else(|| damaged("a path"))?;
             self.path.extend_from_slice(&plain);
         }
-        let end = offset.checked_add(length).filter(|end| *end <= i64::MAX as u64).ok_or_else(|| damaged("a length"))?;
-        let _ = end;
+        offset.checked_add(length).filter(|end| *end <= i64::MAX as u64).ok_or_else(|| damaged("a length"))?;
+        let too_long = || damaged("too long");
+        let end = self.tar.checked_add(length).ok_or_else(too_long)?;
         let pad = match code & op::PADDED {
             0 => 0,
-            _ => (self.tar + length).next_multiple_of(BLOCK as u64) - (self.tar + length),
+            _ => end.checked_next_multiple_of(BLOCK as u64).ok_or_else(too_long)? - end,
         };
         let ordinal = self.files;
-        self.files += 1;
+        self.files = ordinal.checked_add(1).ok_or_else(too_long)?;
         Ok((Op::File { ordinal, offset, length, pad, sum: u32::from_le_bytes(sum) }, length + pad))
     }
 
