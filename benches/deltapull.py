@@ -103,8 +103,8 @@ def measure(a, pair):
             finally:
                 disk.close()
     full, delta = least(full), least(delta)
-    row = {"pair": name, "layer MB": round(plain / 1e6, 2), "cpu full": round(full["cpu"], 2), "cpu delta": round(delta["cpu"], 2), "user": round(delta["user"], 2),
-           "sys": round(delta["sys"], 2), "cpu ratio": round(delta["cpu"] / full["cpu"], 2), "wall full": round(full["wall"], 2), "wall delta": round(delta["wall"], 2),
+    row = {"pair": name, "layer MB": round(plain / 1e6, 2), "cpu full": round(full["cpu"], 3), "cpu delta": round(delta["cpu"], 3), "user": round(delta["user"], 3),
+           "sys": round(delta["sys"], 3), "cpu ratio": round(delta["cpu"] / full["cpu"], 2), "wall full": round(full["wall"], 2), "wall delta": round(delta["wall"], 2),
            "rss KiB": delta["rss"], "rss full KiB": full["rss"], "cache left MB": round(delta["left"] / 1e6, 1), "linked MB": round(linked / 1e6, 1),
            "other MB": round(other / 1e6, 1), "disk MB": round(delta["disk"] / 1e6, 1), "disk/other": round(delta["disk"] / max(other, 1), 3),
            "disk full MB": round(full["disk"] / 1e6, 1)}

@@ -12,6 +12,7 @@ use crate::layer::tar::BLOCK;
 use std::fs::File;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 /// Bytes handed on at once where they need not be looked at.
 const CHUNK: usize = 64 << 10;
@@ -25,7 +26,7 @@ pub enum Out<'a> {
     Bytes(&'a [u8]),
     /// The body of the entry that comes next is, as a whole, what a file of the base has; it is open where the base is a store's. Its
     /// bytes come nevertheless.
-    Whole(Option<OwnedFd>),
+    Whole(Option<Rc<OwnedFd>>),
 }
 
 /// Takes what comes out.

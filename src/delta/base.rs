@@ -2,13 +2,21 @@
 //! store's files through their skeletons.
 
 use crate::base::{Context, Error, Result};
-use crate::layer::{Skeleton, TarReader};
+use crate::layer::{FileBody, Skeleton, TarReader};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 
-/// Places that are open for reading at once, each in a file of its own and about 20 kB of memory: copies go to and fro between a few files.
-const MOST_OPEN: usize = 8;
+/// Places in skeletons that are read on from, each about 20 kB of memory.
+const MOST_READERS: usize = 4;
+/// Files that are open at once: copies go to and fro between a few…
+const MOST_BODIES: usize = 128;
+/// …or fewer, if so many bytes of them have been read: what is open stays in the page cache.
+const MOST_CACHED: u64 = 12 << 20;
+/// Programs are made of copies of some dozens of bytes, one near the other: such are taken from pages of files, of which a few are kept.
+const PAGE: usize = 4096;
+const MOST_PAGES: usize = 16;
 
 /// Where a layer's tar is.
 #[derive(Clone, Copy)]
@@ -33,8 +41,10 @@ impl Origin<'_> {
 pub struct Base<'a> {
     parts: Vec<Part<'a>>,
     size: u64,
-    /// Those that were used last come last.
+    /// Those that were used last come last, of both.
     readers: Vec<Reader<'a>>,
+    bodies: Vec<(usize, FileBody)>,
+    pages: Vec<Page>,
 }
 
 struct Part<'a> {
@@ -42,10 +52,31 @@ struct Part<'a> {
     start: u64,
 }
 
+/// A part of a file's content.
+struct Page {
+    layer: usize,
+    at: u64,
+    bytes: Vec<u8>,
+}
+
 /// A place in a layer.
 struct Reader<'a> {
     layer: usize,
     tar: TarReader<'a>,
+}
+
+impl Page {
+    fn has(&self, at: u64) -> bool {
+        at.checked_sub(self.at).is_some_and(|from| from < self.bytes.len() as u64)
+    }
+
+    /// Reads up to its end; how many bytes that were.
+    fn read_at(&self, at: u64, buf: &mut [u8]) -> usize {
+        let from = &self.bytes[(at - self.at) as usize..];
+        let n = from.len().min(buf.len());
+        buf[..n].copy_from_slice(&from[..n]);
+        n
+    }
 }
 
 impl<'a> Base<'a> {
@@ -56,7 +87,7 @@ impl<'a> Base<'a> {
             parts.push(Part { origin: *origin, start: size });
             size = size.checked_add(origin.size()).ok_or_else(|| Error::invalid("a base larger than can be counted"))?;
         }
-        Ok(Base { parts, size, readers: Vec::new() })
+        Ok(Base { parts, size, readers: Vec::new(), bodies: Vec::new(), pages: Vec::new() })
     }
 
     /// Bytes in all.
@@ -82,34 +113,96 @@ impl<'a> Base<'a> {
         Ok(())
     }
 
-    /// The file of a store whose content begins at `offset`, if that is all of it.
-    pub fn file_at(&mut self, offset: u64) -> Result<Option<OwnedFd>> {
+    /// The file of a store whose content begins at `offset`.
+    pub fn file_at(&mut self, offset: u64) -> Result<Option<Rc<OwnedFd>>> {
         let Some((nth, at)) = self.locate(offset) else { return Ok(None) };
-        match self.reader(nth, at) {
-            Some(reader) => reader.file_at(at),
-            None => Ok(None),
-        }
+        Ok(self.body(nth, at)?.and_then(|body| body.file_from(at)))
     }
 
-    fn read_part(&mut self, nth: usize, at: u64, buf: &mut [u8]) -> Result<()> {
+    fn read_part(&mut self, nth: usize, mut at: u64, mut buf: &mut [u8]) -> Result<()> {
         if let Origin::Tar(file, _) = self.parts[nth].origin {
             return file.read_exact_at(buf, at).context(|| "read the base's tar");
         }
+        while !buf.is_empty() {
+            let n = match buf.len() <= PAGE / 2 && self.turn_page(nth, at)? {
+                true => self.pages.last().map_or(0, |page| page.read_at(at, buf)),
+                false => match self.body(nth, at)? {
+                    Some(body) => {
+                        let n = body.read_at(at, buf)?;
+                        // Most are read from start to end, once: the next that has to go.
+                        if at + n as u64 == body.range().end {
+                            self.bodies.rotate_right(1);
+                        }
+                        n
+                    }
+                    None => self.read_headers(nth, at, buf)?,
+                },
+            };
+            (buf, at) = (&mut buf[n..], at + n as u64);
+        }
+        Ok(())
+    }
+
+    /// Makes the page that an offset of a layer is in the last one; false if that is in no file.
+    fn turn_page(&mut self, nth: usize, at: u64) -> Result<bool> {
+        let found = self.pages.iter().rposition(|page| page.layer == nth && page.has(at));
+        if let Some(found) = found {
+            self.pages[found..].rotate_left(1);
+            return Ok(true);
+        }
+        if self.body(nth, at)?.is_none() {
+            return Ok(false);
+        }
+        let spare = (self.pages.len() >= MOST_PAGES).then(|| self.pages.remove(0).bytes);
+        let Some((_, body)) = self.bodies.last() else { return Ok(false) };
+        let range = body.range();
+        let start = at - (at - range.start) % PAGE as u64;
+        let mut bytes = spare.unwrap_or_else(|| vec![0; PAGE]);
+        bytes.resize(PAGE.min(usize::try_from(range.end - start).unwrap_or(PAGE)), 0);
+        body.read_at(start, &mut bytes)?;
+        self.pages.push(Page { layer: nth, at: start, bytes });
+        Ok(true)
+    }
+
+    /// The content of the file that an offset of a layer of a store is in, if it is in one.
+    fn body(&mut self, nth: usize, at: u64) -> Result<Option<&FileBody>> {
+        let found = self.bodies.iter().rposition(|(layer, body)| *layer == nth && body.range().contains(&at));
+        match found {
+            Some(found) => self.bodies[found..].rotate_left(1),
+            None => {
+                let Some(body) = self.reader(nth, at).map(|reader| reader.body_at(at)).transpose()?.flatten() else {
+                    return Ok(None);
+                };
+                self.bodies.push((nth, body));
+                while self.bodies.len() > MOST_BODIES || self.bodies.len() > 1 && self.cached() > MOST_CACHED {
+                    self.bodies.remove(0);
+                }
+            }
+        }
+        Ok(self.bodies.last().map(|(_, body)| body))
+    }
+
+    /// Bytes of the open files that the page cache may have.
+    fn cached(&self) -> u64 {
+        self.bodies.iter().map(|(_, body)| body.cached()).fold(0, u64::saturating_add)
+    }
+
+    /// Reads what is in no file, and then, perhaps, what is.
+    fn read_headers(&mut self, nth: usize, at: u64, buf: &mut [u8]) -> Result<usize> {
         match self.reader(nth, at).map(|reader| reader.read_at(at, buf)).transpose()? {
-            Some(n) if n == buf.len() => Ok(()),
+            Some(n) if n == buf.len() => Ok(n),
             _ => Err(Error::internal("a layer of the base is shorter than it was")),
         }
     }
 
-    /// A reader of a layer of a store: the one that is there already, or in the file that has the place, or the one that was not used
-    /// for the longest time.
+    /// A reader of a layer of a store: one that is there already, or else that which was not used for the longest time.
     fn reader(&mut self, nth: usize, at: u64) -> Option<&mut TarReader<'a>> {
         let Origin::Layer(skeleton) = self.parts[nth].origin else { return None };
         let found = self.readers.iter().rposition(|reader| reader.layer == nth && reader.tar.is_near(at));
         let reader = match found {
             Some(found) => self.readers.remove(found),
             None => {
-                let oldest = (self.readers.len() >= MOST_OPEN).then(|| self.readers.remove(0));
+                let oldest = (self.readers.len() >= MOST_READERS).then(|| self.readers.remove(0));
                 oldest
                     .filter(|reader| reader.layer == nth)
                     .unwrap_or_else(|| Reader { layer: nth, tar: skeleton.tar().forgetful() })

@@ -18,6 +18,7 @@ use std::fs::OpenOptions;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// A sync that many small files make necessary is a checkpoint too, if this part of an interval has passed.
 const SOONEST: u64 = 4;
@@ -76,7 +77,7 @@ struct Unpack {
     body: Body,
     pad: heapless::Vec<u8, 512>,
     /// Another layer's file that has the content of the next entry.
-    twin: Option<OwnedFd>,
+    twin: Option<Rc<OwnedFd>>,
     /// The most bytes that the tar may still have.
     room: u64,
 }
@@ -163,7 +164,7 @@ impl Apply {
 
     /// The next entry's content is that of this file of another layer, which may be linked to if all else is equal. Its bytes follow
     /// nevertheless: they are hashed.
-    pub fn twin(&mut self, file: OwnedFd) {
+    pub fn twin(&mut self, file: Rc<OwnedFd>) {
         self.unpack.twin = Some(file);
     }
 

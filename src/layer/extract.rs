@@ -9,14 +9,16 @@ use crate::layer::made::Made;
 use crate::layer::place::{self, Tree};
 use crate::layer::skeleton::{Writer, extra_name};
 use crate::layer::spool::Spool;
+use crate::layer::twin::Twin;
 use crate::layer::undo::Undo;
-use crate::layer::{path, twin, xattr};
+use crate::layer::{path, xattr};
 use crc32fast::Hasher;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// The umask that extraction expects: these bits of an entry's mode, and the special ones, are set by a call of their own.
 pub const MASKED: u32 = 0o022;
@@ -89,6 +91,8 @@ pub struct Extractor {
     size: u64,
     /// Something has been replaced: a folder that is made may follow another of its name.
     replaced_any: bool,
+    /// Whether files may share their blocks with another layer's: one answer of the file system is enough.
+    can_clone: bool,
     /// Bytes of files that are another layer's, too,
     pub linked: u64,
     /// and of files that share their blocks with another layer's.
@@ -116,6 +120,7 @@ impl Extractor {
             open: None,
             size: 0,
             replaced_any: false,
+            can_clone: true,
             linked: 0,
             cloned: 0,
         })
@@ -183,7 +188,7 @@ impl Extractor {
 
     /// Makes what the entry says. Content follows through [`Extractor::write`] if it is a file; `twin` is another layer's file that
     /// is said to have the same.
-    pub fn begin(&mut self, entry: &Entry, skeleton: &mut Writer, twin: Option<OwnedFd>) -> Result<Body> {
+    pub fn begin(&mut self, entry: &Entry, skeleton: &mut Writer, twin: Option<Rc<OwnedFd>>) -> Result<Body> {
         let what = || format!("layer entry {:?}", String::from_utf8_lossy(&entry.path));
         let name = path::clean(&entry.path)?;
         self.make(entry, &name, skeleton, twin).context(what)
@@ -268,7 +273,7 @@ impl Extractor {
         Ok(())
     }
 
-    fn make(&mut self, entry: &Entry, name: &[u8], skeleton: &mut Writer, twin: Option<OwnedFd>) -> Result<Body> {
+    fn make(&mut self, entry: &Entry, name: &[u8], skeleton: &mut Writer, twin: Option<Rc<OwnedFd>>) -> Result<Body> {
         if name.is_empty() {
             return match entry.kind {
                 Kind::Dir => {
@@ -285,7 +290,7 @@ impl Extractor {
         match entry.kind {
             Kind::Dir => self.make_folder(entry, parent, last, skeleton)?,
             Kind::File => {
-                let twin = twin.filter(|twin| entry.sparse.is_none() && twin::has_size(twin.as_fd(), entry.stored));
+                let twin = twin.filter(|_| entry.sparse.is_none()).and_then(|file| Twin::of(file, entry.stored));
                 self.make_file(entry, parent, last, skeleton, twin)?;
                 return Ok(Body::File);
             }
@@ -313,17 +318,10 @@ impl Extractor {
         Ok(Body::Lost)
     }
 
-    fn make_file(
-        &mut self,
-        entry: &Entry,
-        parent: &[u8],
-        last: &[u8],
-        skeleton: &mut Writer,
-        twin: Option<OwnedFd>,
-    ) -> Result<()> {
-        let alike = twin.as_ref().filter(|twin| twin::is_alike(twin.as_fd(), entry));
+    fn make_file(&mut self, entry: &Entry, parent: &[u8], last: &[u8], skeleton: &mut Writer, twin: Option<Twin>) -> Result<()> {
+        let alike = twin.as_ref().filter(|twin| twin.is_alike(entry));
         let linked = alike.is_some_and(|twin| {
-            let by_descriptor = format!("/proc/self/fd/{}", twin.as_raw_fd());
+            let by_descriptor = format!("/proc/self/fd/{}", twin.file.as_raw_fd());
             let link = |folder: BorrowedFd<'_>| {
                 rustix::fs::linkat(rustix::fs::CWD, &by_descriptor, folder, last, AtFlags::SYMLINK_FOLLOW)
             };
@@ -331,13 +329,14 @@ impl Extractor {
             self.create(parent, last, skeleton, link).is_ok()
         });
         let (file, content) = match twin {
-            Some(twin) if linked => (twin, Content::Linked),
+            Some(twin) if linked => (twin.file.try_clone().context(|| "duplicate a descriptor")?, Content::Linked),
             twin => {
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let mode = Mode::from_raw_mode(entry.mode & 0o777);
                 let file = self.create(parent, last, skeleton, |folder| rustix::fs::openat(folder, last, flags, mode))?;
-                let cloned = twin.is_some_and(|twin| rustix::fs::ioctl_ficlone(&file, &twin).is_ok());
-                (file, if cloned { Content::Cloned } else { Content::Written })
+                let cloned = twin.filter(|_| self.can_clone).map(|twin| rustix::fs::ioctl_ficlone(&file, &*twin.file));
+                self.can_clone &= !matches!(cloned, Some(Err(Errno::OPNOTSUPP | Errno::NOTTY | Errno::XDEV)));
+                (file, if matches!(cloned, Some(Ok(()))) { Content::Cloned } else { Content::Written })
             }
         };
         let (_, real) = self.tree.folder(parent)?;

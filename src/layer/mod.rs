@@ -2,6 +2,7 @@
 //! ([`Skeleton`]).
 
 mod apply;
+mod file_body;
 pub mod checkpoint;
 pub mod decode;
 pub mod entry;
@@ -23,5 +24,6 @@ mod xattr;
 
 pub use apply::{Applied, Apply};
 pub use extract::MASKED;
+pub use file_body::FileBody;
 pub use ops::{Op, Ops};
 pub use rebuild::{Skeleton, TarReader};

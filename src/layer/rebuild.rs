@@ -5,12 +5,11 @@ use crate::base::{Context, Error, Result};
 use crate::layer::flush::forget_file;
 use crate::layer::ops::{Op, Ops, damaged};
 use crate::layer::skeleton::{END_MAGIC, HEAD, MAGIC, MOST_POINTS, MOVED, POINT, Point, TRAILER, VERSION, extra_name};
-use crate::layer::{path, place};
+use crate::layer::{file_body::FileBody, path, place};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::cell::OnceCell;
 use std::fs::File;
-use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -222,12 +221,11 @@ enum Piece {
     /// Opened when it is read: a seek passes over many.
     File {
         ordinal: u64,
+        /// Where in the file the next byte is, and where the first was.
         offset: u64,
-        passed: u64,
+        start: u64,
         left: u64,
         pad: u64,
-        /// The padding before any of it was read.
-        padding: u64,
     },
     Zeros(u64),
 }
@@ -294,9 +292,9 @@ impl TarReader<'_> {
         self.read(buf)
     }
 
-    /// Reading there costs little: it is where the last read ended, in the same file, or a little behind it.
+    /// Reading there costs little: it is where the last read ended, or a little behind it.
     pub fn is_near(&self, offset: u64) -> bool {
-        (self.offset()..=self.passable()).contains(&offset) || self.file_range().is_some_and(|range| range.contains(&offset))
+        (self.offset()..=self.passable()).contains(&offset)
     }
 
     /// How far it is read on to rather than looked up. (A damaged skeleton may name any offset.)
@@ -304,15 +302,8 @@ impl TarReader<'_> {
         self.ops.tar_offset().saturating_add(NEAR)
     }
 
-    /// Where in the tar the content of the file is that is being read.
-    fn file_range(&self) -> Option<Range<u64>> {
-        let Piece::File { passed, left, padding, .. } = &self.piece else { return None };
-        let end = self.ops.tar_offset().checked_sub(*padding)?;
-        Some(end.checked_sub(passed + left)?..end)
-    }
-
-    /// The file whose content begins at an offset of the tar, if that is all of it.
-    pub fn file_at(&mut self, offset: u64) -> Result<Option<OwnedFd>> {
+    /// All content of the file that an offset of the tar is in, if it is in one.
+    pub fn body_at(&mut self, offset: u64) -> Result<Option<FileBody>> {
         if offset != self.offset() {
             self.seek(offset)?;
         }
@@ -321,13 +312,14 @@ impl TarReader<'_> {
                 return Ok(None);
             }
         }
-        match &self.piece {
-            Piece::File { ordinal, offset: 0, passed: 0, .. } => {
-                let file = opened(&mut self.open, self.skeleton, *ordinal, self.ops.path())?;
-                file.try_clone().map(Some).context(|| "duplicate a descriptor")
-            }
-            _ => Ok(None),
-        }
+        let Piece::File { ordinal, offset: next, start, left, .. } = self.piece else { return Ok(None) };
+        let here = self.offset();
+        let Some(begin) = here.checked_sub(next - start).filter(|_| left > 0) else { return Ok(None) };
+        let file = match self.open.take() {
+            Some(file) => file,
+            None => self.skeleton.open_file(ordinal, self.ops.path())?,
+        };
+        Ok(Some(FileBody::new(file, self.ops.path(), begin..here + left, start)))
     }
 
     /// Where the next read begins.
@@ -338,14 +330,6 @@ impl TarReader<'_> {
     fn seek(&mut self, offset: u64) -> Result<()> {
         // Forward within the same neighbourhood needs no new start; backward does.
         let here = self.offset();
-        // To and fro within one file costs nothing.
-        if let Some(range) = self.file_range().filter(|range| range.contains(&offset))
-            && let Piece::File { offset: at, passed, left, pad, padding, .. } = &mut self.piece
-        {
-            *at = *at - *passed + (offset - range.start);
-            (*passed, *left, *pad) = (offset - range.start, range.end - offset, *padding);
-            return Ok(());
-        }
         if offset < here || offset > self.passable() {
             self.ops = self.skeleton.ops_before(offset)?;
             self.piece = Piece::None;
@@ -358,9 +342,9 @@ impl TarReader<'_> {
             match &mut self.piece {
                 Piece::None => {}
                 Piece::Bytes { data, used } => *used += over.min((data.len() - *used) as u64) as usize,
-                Piece::File { offset, passed, left, pad, .. } => {
+                Piece::File { offset, left, pad, .. } => {
                     let n = over.min(*left);
-                    (*offset, *passed, *left, over) = (*offset + n, *passed + n, *left - n, over - n);
+                    (*offset, *left, over) = (*offset + n, *left - n, over - n);
                     *pad -= over.min(*pad);
                 }
                 Piece::Zeros(left) => *left -= over.min(*left),
@@ -380,7 +364,7 @@ impl TarReader<'_> {
                 *used += n;
                 n
             }
-            Piece::File { ordinal, offset, passed, left, .. } if *left > 0 => {
+            Piece::File { ordinal, offset, left, .. } if *left > 0 => {
                 let n = buf.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                 let file = opened(&mut self.open, self.skeleton, *ordinal, self.ops.path())?;
                 let got = rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut buf[..n], *offset));
@@ -389,7 +373,7 @@ impl TarReader<'_> {
                 if got == 0 {
                     return Err(damaged("the file is shorter than it was").context(name()));
                 }
-                (*offset, *passed, *left) = (*offset + got as u64, *passed + got as u64, *left - got as u64);
+                (*offset, *left) = (*offset + got as u64, *left - got as u64);
                 got
             }
             Piece::File { pad, .. } => {
@@ -426,9 +410,7 @@ impl TarReader<'_> {
                 self.ops.take(&mut data)?;
                 Piece::Bytes { data, used: 0 }
             }
-            Op::File { ordinal, offset, length, pad, .. } => {
-                Piece::File { ordinal, offset, passed: 0, left: length, pad, padding: pad }
-            }
+            Op::File { ordinal, offset, length, pad, .. } => Piece::File { ordinal, offset, start: offset, left: length, pad },
             Op::Zeros(n) => Piece::Zeros(n),
             Op::Reset => Piece::None,
         };

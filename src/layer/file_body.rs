@@ -1,0 +1,105 @@
+//! The content of a file as a part of its layer's tar, for those who go to and fro in it.
+
+use crate::base::{Context, Result};
+use crate::layer::flush::forget_file;
+use crate::layer::ops::damaged;
+use rustix::fs::Advice;
+use std::cell::Cell;
+use std::num::NonZeroU64;
+use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+/// Bytes of one hint that a part will be read: what Linux takes at once on any device.
+const HINT: u64 = 128 << 10;
+/// Files larger than this are left to the kernel's own reading ahead.
+const LARGEST_HINTED: u64 = 64 << 20;
+
+/// A file's content, open for reading.
+pub struct FileBody {
+    file: Rc<OwnedFd>,
+    path: Vec<u8>,
+    /// Where in the tar.
+    range: Range<u64>,
+    /// Where in the file that begins.
+    start: u64,
+    /// Each bit is a 64th of it: has been read from, and has been asked for as a whole.
+    touched: Cell<u64>,
+    asked: Cell<u64>,
+    /// Bytes read, and asked for.
+    read: Cell<u64>,
+}
+
+impl FileBody {
+    /// Of what a skeleton says.
+    pub(super) fn new(file: OwnedFd, path: &[u8], range: Range<u64>, start: u64) -> FileBody {
+        FileBody {
+            file: Rc::new(file),
+            path: path.to_vec(),
+            range,
+            start,
+            touched: Cell::new(0),
+            asked: Cell::new(0),
+            read: Cell::new(0),
+        }
+    }
+
+    /// Where in the tar it is.
+    pub fn range(&self) -> &Range<u64> {
+        &self.range
+    }
+
+    /// The file, if its content begins at that offset of the tar.
+    pub fn file_from(&self, offset: u64) -> Option<Rc<OwnedFd>> {
+        (self.start == 0 && self.range.start == offset).then(|| self.file.clone())
+    }
+
+    /// The most bytes of it that its being open has brought to the page cache.
+    pub fn cached(&self) -> u64 {
+        self.read.get().min(self.range.end - self.range.start)
+    }
+
+    /// Reads what is at an offset of the tar, up to the content's end; how many bytes that were.
+    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let n = usize::try_from(self.range.end - offset).unwrap_or(usize::MAX).min(buf.len());
+        let mut filled = 0;
+        self.hint(offset - self.range.start, n);
+        self.read.set(self.read.get().saturating_add(n as u64));
+        while filled < n {
+            let at = self.start + (offset - self.range.start) + filled as u64;
+            let name = || format!("file {:?} of the layer", String::from_utf8_lossy(&self.path));
+            match rustix::io::retry_on_intr(|| rustix::io::pread(&*self.file, &mut buf[filled..n], at)).context(name)? {
+                0 => return Err(damaged("the file is shorter than it was").context(name())),
+                got => filled += got,
+            }
+        }
+        Ok(n)
+    }
+
+    /// Who comes back to a part will want the rest of it: one large request costs a device, and the processor, less than many of a
+    /// page each, which is what Linux makes of small reads in no order.
+    fn hint(&self, from: u64, length: usize) {
+        let size = self.range.end - self.range.start;
+        if size > LARGEST_HINTED || length as u64 >= size {
+            return;
+        }
+        let part = size.div_ceil(64).next_multiple_of(HINT);
+        let bit = 1u64 << (from / part);
+        if self.touched.replace(self.touched.get() | bit) & bit == 0 || self.asked.get() & bit != 0 {
+            return;
+        }
+        self.asked.set(self.asked.get() | bit);
+        self.read.set(self.read.get().saturating_add(part));
+        let first = from / part * part;
+        for at in (first..(first + part).min(size)).step_by(HINT as usize) {
+            let _ = rustix::fs::fadvise(&*self.file, self.start + at, NonZeroU64::new(HINT), Advice::WillNeed);
+        }
+    }
+}
+
+impl Drop for FileBody {
+    /// Leaves nothing of it in the page cache.
+    fn drop(&mut self) {
+        forget_file(self.file.as_fd());
+    }
+}
