@@ -29,27 +29,37 @@ struct Releases {
     delta: Vec<u8>,
 }
 
-fn app(release: u8) -> Vec<u8> {
+/// `new` bytes are in no other release.
+fn app(release: u8, new: usize) -> Vec<u8> {
     let mut data = noise(400_000);
     (0..200).for_each(|at| data[at * 1000] = release);
-    let new: Vec<u8> = noise(60_000).iter().map(|b| b ^ release).collect();
+    let new: Vec<u8> = noise(new).iter().map(|b| b ^ release).collect();
     layer(&[("app/same", &noise(100_000)), ("app/data", &data), ("app/new", &new)])
 }
 
 impl Releases {
     fn new() -> Releases {
-        let (_temp, registry) = (Temp::in_memory(), Registry::start());
-        let engine = Engine::new(&_temp.0);
-        let (shared, base, app) = (layer(&[("etc/base", b"base")]), app(1), app(2));
-        registry.put_image("d", "1", &[shared.clone(), base.clone()]);
-        let (target, _) = registry.put_image("d", "2", &[shared, app.clone()]);
         // It is the same each time.
         static DELTA: OnceLock<Vec<u8>> = OnceLock::new();
+        Releases::with(60_000, &DELTA)
+    }
+
+    /// Whose delta is too large to be kept in memory.
+    fn large() -> Releases {
+        Releases::with(1_700_000, &OnceLock::new())
+    }
+
+    fn with(new: usize, delta: &OnceLock<Vec<u8>>) -> Releases {
+        let (_temp, registry) = (Temp::in_memory(), Registry::start());
+        let engine = Engine::new(&_temp.0);
+        let (shared, base, app) = (layer(&[("etc/base", b"base")]), app(1, new), app(2, new));
+        registry.put_image("d", "1", &[shared.clone(), base.clone()]);
+        let (target, _) = registry.put_image("d", "2", &[shared, app.clone()]);
         let make = || {
             let made = Layer { base: &base, parts: &[(base.len(), Digest::of(&base))], new: &app, target: Digest::of(&app) };
             create::layer(&made, &Options { level: 1, memory: 1 << 30, processes: 1 }, &mut |_, _, _| {}).unwrap()
         };
-        let delta = DELTA.get_or_init(make).clone();
+        let delta = delta.get_or_init(make).clone();
         let releases = Releases { _temp, engine, registry, target, app, base, delta };
         releases.pull("1", DeltaMode::Never).ok();
         releases
@@ -200,22 +210,22 @@ fn blobs_that_do_not_come_end_in_a_pull_of_the_layers() {
 #[test]
 fn a_link_that_breaks_goes_on_where_it_broke() {
     let releases = Releases::new();
+    let asked = |of: &Releases, get: &str| of.registry.log().into_iter().filter(|l| l.starts_with(get)).collect::<Vec<_>>();
     let get = format!("GET /v2/d/blobs/{}", releases.offer(&releases.delta));
     releases.registry.fault(&get, Fault::Drop(20_000), 1);
     releases.pull("2", DeltaMode::Require).ok();
-    let asked = |of: &Releases| of.registry.log().into_iter().filter(|l| l.starts_with(&get)).collect::<Vec<_>>();
-    let all = asked(&releases);
+    let all = asked(&releases, &get);
     assert!(all.len() == 2 && all[1].contains("range=bytes=20000-"), "{all:?}");
     releases.is_whole();
-    // Where all attempts fail, the next pull goes on.
-    let releases = Releases::new();
-    releases.offer(&releases.delta);
+    // Where all attempts fail, the next pull goes on, if the delta is worth it.
+    let releases = Releases::large();
+    let get = format!("GET /v2/d/blobs/{}", releases.offer(&releases.delta));
     releases.registry.fault(&get, Fault::Drop(20_000), 1);
     releases.registry.fault(&get, Fault::Status(503, String::new(), "{}".into()), 1);
     let error = releases.pull("2", DeltaMode::Require).error;
     assert!(error.contains("a delta is required, but layer sha256:"), "{error}");
     releases.pull("2", DeltaMode::Require).ok();
-    let all = asked(&releases);
+    let all = asked(&releases, &get);
     assert!(all.len() == 3 && all[2].contains("range=bytes=20000-"), "{all:?}");
     releases.is_whole();
 }

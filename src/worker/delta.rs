@@ -16,6 +16,7 @@ use crate::worker::fetch::{self, Wanted};
 use crate::worker::plan::Need;
 use crate::worker::session::Session;
 use crate::worker::{room, verify};
+use rustix::fs::MemfdFlags;
 use sha2::Digest as _;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -23,6 +24,9 @@ use std::path::Path;
 
 /// The delta in the work folder of the layer that it makes.
 const DELTA: &str = "delta";
+/// A delta up to this size is kept in memory, not on the device: an update of a few files would write as much again. After a power cut it
+/// is fetched anew.
+const IN_MEMORY: u64 = 3 << 19;
 /// Bytes made between two checkpoints, the fewest and the most.
 const INTERVAL: (u64, u64) = (16 << 20, 64 << 20);
 /// Bytes made between two looks at what is free.
@@ -265,7 +269,14 @@ fn bring_delta(
     link: &mut bool,
 ) -> Result<File> {
     let what = || format!("write {}", path.display());
-    let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).context(what)?;
+    let in_memory = match part.size <= IN_MEMORY {
+        true => rustix::fs::memfd_create(DELTA, MemfdFlags::CLOEXEC).ok(),
+        false => None,
+    };
+    let mut file = match in_memory {
+        Some(memory) => File::from(memory),
+        None => OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).context(what)?,
+    };
     for again in [true, false] {
         let (mut hash, mut have) = (sha2::Sha256::new(), 0u64);
         let mut buffer = vec![0; 64 << 10];
