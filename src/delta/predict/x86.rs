@@ -16,9 +16,12 @@ pub fn distance(code: &[u8], calls: bool, operands: bool) -> Option<usize> {
 /// See [`super::pass`].
 pub fn pass(code: &[u8], mut at: usize, end: usize, mode: u8) -> usize {
     let (calls, operands) = (mode & rule::CODE != 0, mode & rule::OTHER_CODE != 0);
-    for pair in code[at..].windows(2).take(end - at) {
-        let call = pair[0] & 0xfe == 0xe8 || pair[0] == 0x0f && pair[1] & 0xf0 == 0x80;
-        if call && calls || pair[1] & 0xc7 == 5 && operands {
+    // (Not by windows(), which would be a call for each byte.)
+    while at < end
+        && let (Some(first), Some(second)) = (code.get(at), code.get(at + 1))
+    {
+        let call = first & 0xfe == 0xe8 || *first == 0x0f && second & 0xf0 == 0x80;
+        if call && calls || second & 0xc7 == 5 && operands {
             break;
         }
         at += 1;
