@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 /// Places in skeletons that are read on from, each about 20 kB of memory.
 const MOST_READERS: usize = 4;
-/// Files that are open at once: copies go to and fro between a few…
+/// Files that are open at once, or an eighth of what the process may have: copies go to and fro between a few…
 const MOST_BODIES: usize = 128;
 /// …or fewer, if so many bytes of them have been read: what is open stays in the page cache.
 const MOST_CACHED: u64 = 12 << 20;
@@ -44,6 +44,7 @@ pub struct Base<'a> {
     /// Those that were used last come last, of both.
     readers: Vec<Reader<'a>>,
     bodies: Vec<(usize, FileBody)>,
+    most_bodies: usize,
     pages: Vec<Page>,
 }
 
@@ -87,7 +88,9 @@ impl<'a> Base<'a> {
             parts.push(Part { origin: *origin, start: size });
             size = size.checked_add(origin.size()).ok_or_else(|| Error::invalid("a base larger than can be counted"))?;
         }
-        Ok(Base { parts, size, readers: Vec::new(), bodies: Vec::new(), pages: Vec::new() })
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1024);
+        let most_bodies = MOST_BODIES.min(usize::try_from(limit / 8).unwrap_or(MOST_BODIES)).max(1);
+        Ok(Base { parts, size, readers: Vec::new(), bodies: Vec::new(), most_bodies, pages: Vec::new() })
     }
 
     /// Bytes in all.
@@ -174,7 +177,7 @@ impl<'a> Base<'a> {
                     return Ok(None);
                 };
                 self.bodies.push((nth, body));
-                while self.bodies.len() > MOST_BODIES || self.bodies.len() > 1 && self.cached() > MOST_CACHED {
+                while self.bodies.len() > self.most_bodies || self.bodies.len() > 1 && self.cached() > MOST_CACHED {
                     self.bodies.remove(0);
                 }
             }

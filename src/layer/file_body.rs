@@ -14,6 +14,8 @@ use std::rc::Rc;
 const HINT: u64 = 128 << 10;
 /// Files larger than this are left to the kernel's own reading ahead.
 const LARGEST_HINTED: u64 = 64 << 20;
+/// When so many bytes of a file have been read, what is cached of it goes: the cache must not grow with the file.
+const MOST_CACHED: u64 = 16 << 20;
 
 /// A file's content, open for reading.
 pub struct FileBody {
@@ -72,6 +74,12 @@ impl FileBody {
                 0 => return Err(damaged("the file is shorter than it was").context(name())),
                 got => filled += got,
             }
+        }
+        if self.read.get() > MOST_CACHED {
+            forget_file(self.file.as_fd());
+            self.read.set(0);
+            self.touched.set(0);
+            self.asked.set(0);
         }
         Ok(n)
     }

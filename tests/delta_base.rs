@@ -1,0 +1,88 @@
+//! The base of a delta, read from a store's files: in any order, with few bytes in the page cache.
+
+mod harness;
+
+use harness::image::{layer, noise};
+use harness::{Temp, sh};
+use prtiql::delta::base::{Base, Origin};
+use prtiql::layer::{Apply, Skeleton};
+use std::os::fd::AsFd;
+
+/// A layer's files in a folder of that name.
+fn stored(temp: &Temp, name: &str, tar: &[u8]) -> Skeleton {
+    let staged = temp.join(name);
+    std::fs::create_dir(&staged).unwrap();
+    let mut layer = Apply::new(&staged).unwrap();
+    layer.push(tar).unwrap();
+    layer.finish(|_| Ok(())).unwrap();
+    Skeleton::open(&staged.join("layer")).unwrap()
+}
+
+#[test]
+fn it_gives_the_tars_bytes_in_any_order() {
+    let temp = Temp::in_memory();
+    let data = noise(400_000);
+    let sizes = [0, 1, 511, 512, 513, 4095, 4096, 4097, 9000, 70_000, 131_072, 400_000];
+    let names: Vec<String> = (0..300).map(|nth| format!("folder{}/file{nth}", nth % 7)).collect();
+    let files = |from: usize| -> Vec<(&str, &[u8])> {
+        let of = |nth: usize| sizes[(nth * 7 + from) % sizes.len()];
+        names.iter().enumerate().map(|(nth, name)| (name.as_str(), &data[nth.min(data.len() - of(nth))..][..of(nth)])).collect()
+    };
+    let tars = [layer(&files(0)), layer(&files(5))];
+    let (one, two) = (stored(&temp, "one", &tars[0]), stored(&temp, "two", &tars[1]));
+    let all = tars.concat();
+    let mut base = Base::new(&[Origin::Layer(&one), Origin::Layer(&two)]).unwrap();
+    assert_eq!(base.size(), all.len() as u64);
+    let (mut seed, mut near) = (7u64, 0);
+    let mut below = |n: usize| {
+        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (seed >> 33) as usize % n
+    };
+    for round in 0..20_000 {
+        // Anywhere, or not far from where it was.
+        let at = if round % 5 == 0 { below(all.len()) } else { (near + below(6000)).saturating_sub(3000).min(all.len() - 1) };
+        let length = [1, 20, 300, 3000, 70_000][below(5)].min(all.len() - at);
+        let mut buffer = vec![1; length];
+        base.read_exact_at(at as u64, &mut buffer).unwrap();
+        assert!(buffer == all[at..at + length], "{length} bytes at {at}");
+        near = at;
+    }
+    assert!(base.read_exact_at(all.len() as u64 - 3, &mut [0; 4]).unwrap_err().to_string().contains("beyond the end"));
+    // A file is where its content begins, and nowhere else.
+    let nth = (0..300).find(|nth| sizes[nth * 7 % sizes.len()] == 9000).unwrap();
+    let name = format!("{}\0", names[nth]);
+    let start = 512 + tars[0].windows(name.len()).position(|part| part == name.as_bytes()).unwrap() as u64;
+    let file = base.file_at(start).unwrap().unwrap();
+    assert_eq!(rustix::fs::fstat(file.as_fd()).unwrap().st_size, 9000);
+    assert!(base.file_at(start + 1).unwrap().is_none() && base.file_at(start - 1).unwrap().is_none());
+    // One that has lost its end is named.
+    let name = &names[(0..300).find(|nth| sizes[nth * 7 % sizes.len()] == 400_000).unwrap()];
+    std::fs::OpenOptions::new().write(true).open(temp.join("one/layer/fs").join(name)).unwrap().set_len(1000).unwrap();
+    let mut base = Base::new(&[Origin::Layer(&one)]).unwrap();
+    let said = base.read_exact_at(0, &mut vec![0; tars[0].len()]).unwrap_err().to_string();
+    assert!(said.contains(name) && said.contains("shorter than it was"), "{said}");
+}
+
+#[test]
+fn the_page_cache_does_not_grow_with_its_files() {
+    let temp = Temp::new();
+    let tar = layer(&[("large", &noise(70 << 20)), ("small", b"here")]);
+    let skeleton = stored(&temp, "one", &tar);
+    sh("sync -f .; dd if=one/layer/fs/large iflag=nocache count=0 status=none", &temp.0);
+    let cached = || sh("fincore -n -b -o RES one/layer/fs/large", &temp.0).trim().parse::<u64>().unwrap();
+    assert_eq!(cached(), 0);
+    let mut base = Base::new(&[Origin::Layer(&skeleton)]).unwrap();
+    let (mut buffer, mut most) = (vec![0; 64 << 10], 0);
+    for (nth, part) in tar.chunks(buffer.len()).enumerate() {
+        let read = &mut buffer[..part.len()];
+        base.read_exact_at((nth << 16) as u64, read).unwrap();
+        assert!(read == part);
+        if nth % 50 == 0 {
+            most = most.max(cached());
+        }
+    }
+    // 16 MiB, and what the kernel reads ahead on disks that like it.
+    assert!((1..32 << 20).contains(&most), "{most}");
+    drop(base);
+    assert_eq!(cached(), 0);
+}
