@@ -40,7 +40,7 @@ class Disk:
         os.remove(self.image)
 
 
-def pull(binary, disk, root, name, delta):
+def pull(binary, disk, root, name, delta, counts=True):
     """Figures of one pull."""
     sh("sync", "-f", disk.mount)
     with open("/proc/sys/vm/drop_caches", "w") as f:
@@ -51,10 +51,12 @@ def pull(binary, disk, root, name, delta):
     wall = time.time() - started
     if last != "Done":
         sys.exit(f"pull of {name} failed: {last}")
-    left = cached(root)
+    sh("sync", "-f", disk.mount)
+    # Looking at files and folders changes when they were read; those of the old image are not looked at.
+    written, left = disk.written() - before, cached(root) if counts else 0
     sh("sync", "-f", disk.mount)
     u = worker.usage
-    return {"cpu": u.ru_utime + u.ru_stime, "user": u.ru_utime, "sys": u.ru_stime, "wall": wall, "rss": worker.rss, "left": left, "disk": disk.written() - before}
+    return {"cpu": u.ru_utime + u.ru_stime, "user": u.ru_utime, "sys": u.ru_stime, "wall": wall, "rss": worker.rss, "left": left, "disk": written}
 
 
 def publish(work, pair):
@@ -72,13 +74,14 @@ def publish(work, pair):
 
 
 def shares(root):
-    """Bytes of the newest layer's files by where they are: those that another layer has too, and the rest."""
+    """Bytes of the newest layer's files by where they are: those that another layer has too, the rest, and the blocks of the rest."""
     newest = max(glob.glob(f"{root}/layers/sha256/*"), key=os.path.getmtime)
-    linked = other = 0
+    linked = other = blocks = 0
     for folder, _, names in os.walk(newest + "/fs"):
         for s in (os.lstat(os.path.join(folder, n)) for n in names):
-            linked, other = linked + s.st_size * (s.st_nlink > 1), other + s.st_size * (s.st_nlink == 1)
-    return linked, other
+            own = s.st_nlink == 1
+            linked, other, blocks = linked + s.st_size * (not own), other + s.st_size * own, blocks + s.st_blocks * 512 * own
+    return linked, other, blocks
 
 
 def least(rows):
@@ -96,17 +99,17 @@ def measure(a, pair):
             disk = Disk(a.work, mb + 300, a.fs)
             try:
                 for tag in before:
-                    pull(a.binary, disk, disk.mount + "/root", f"{name}:{tag}", "never")
+                    pull(a.binary, disk, disk.mount + "/root", f"{name}:{tag}", "never", counts=False)
                 rows.append(pull(a.binary, disk, disk.mount + "/root", f"{name}:new", "require" if before else "never"))
                 if before:
-                    linked, other = shares(disk.mount + "/root")
+                    linked, other, blocks = shares(disk.mount + "/root")
             finally:
                 disk.close()
     full, delta = least(full), least(delta)
     row = {"pair": name, "layer MB": round(plain / 1e6, 2), "cpu full": round(full["cpu"], 3), "cpu delta": round(delta["cpu"], 3), "user": round(delta["user"], 3),
            "sys": round(delta["sys"], 3), "cpu ratio": round(delta["cpu"] / full["cpu"], 2), "wall full": round(full["wall"], 2), "wall delta": round(delta["wall"], 2),
            "rss KiB": delta["rss"], "rss full KiB": full["rss"], "cache left MB": round(delta["left"] / 1e6, 1), "linked MB": round(linked / 1e6, 1),
-           "other MB": round(other / 1e6, 1), "disk MB": round(delta["disk"] / 1e6, 1), "disk/other": round(delta["disk"] / max(other, 1), 3),
+           "other MB": round(other / 1e6, 1), "disk MB": round(delta["disk"] / 1e6, 1), "disk/other": round(delta["disk"] / max(other, 1), 3), "disk/blocks": round(delta["disk"] / max(blocks, 1), 3),
            "disk full MB": round(full["disk"] / 1e6, 1)}
     print(json.dumps(row), flush=True)
     return [what for what, bad in (("CPU", delta["cpu"] > full["cpu"]), ("RSS", delta["rss"] > 8192), ("cache", delta["left"] > 16e6)) if bad]

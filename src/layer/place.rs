@@ -178,25 +178,33 @@ fn open_exact(root: BorrowedFd<'_>, real: &[u8], flags: OFlags) -> rustix::io::R
     rustix::io::retry_on_intr(|| rustix::fs::openat2(root, real, flags, Mode::empty(), resolve))
 }
 
-/// Opens a regular file below `root` for reading, at a path that has no symbolic link in it; anything else is an error.
+/// Opens a regular file below `root` for reading, at a path that has no symbolic link in it; anything else is an error. Reading does not
+/// count as access where that is allowed: a new time for each file of an image would be written, twice.
 pub fn open_file(root: BorrowedFd<'_>, real: &[u8]) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = match open_exact(root, real, flags) {
-        Err(Errno::NOSYS) => {
-            let (folder, name) = path::split(real);
-            let mut at = rustix::fs::openat(root, c".", FOLDER, Mode::empty())?;
-            for part in folder.split(|b| *b == b'/').filter(|p| !p.is_empty()) {
-                if part == b".." {
-                    return Err(Errno::INVAL);
-                }
-                at = rustix::fs::openat(&at, part, FOLDER, Mode::empty())?;
-            }
-            rustix::fs::openat(&at, name, flags, Mode::empty())?
-        }
+    let file = match open_below(root, real, flags | OFlags::NOATIME) {
+        Err(Errno::PERM) => open_below(root, real, flags)?, // another's
         other => other?,
     };
     let stat = rustix::fs::fstat(&file)?;
     if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() { Ok(file) } else { Err(Errno::INVAL) }
+}
+
+/// [`open_exact`], on a kernel that may not have openat2.
+fn open_below(root: BorrowedFd<'_>, real: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    match open_exact(root, real, flags) {
+        Err(Errno::NOSYS) => {}
+        other => return other,
+    }
+    let (folder, name) = path::split(real);
+    let mut at = rustix::fs::openat(root, c".", FOLDER, Mode::empty())?;
+    for part in folder.split(|b| *b == b'/').filter(|p| !p.is_empty()) {
+        if part == b".." {
+            return Err(Errno::INVAL);
+        }
+        at = rustix::fs::openat(&at, part, FOLDER, Mode::empty())?;
+    }
+    rustix::fs::openat(&at, name, flags, Mode::empty())
 }
 
 /// The metadata of a name in a folder, not following a link; `None` if there is nothing.
