@@ -183,6 +183,14 @@ pub fn skeleton(data: &[u8]) {
     let mut files = 0;
     let go_on = || Ok(());
     let _ = skeleton.damaged_files(&go_on, &mut |_, _| files += 1);
+    // As the base of a delta, to and fro.
+    let Ok(mut base) = Base::new(&[Origin::Layer(&skeleton)]) else { return };
+    let size = skeleton.tar_size();
+    for offset in [0, 700, 520, 1 << 20, size / 2, size.saturating_sub(100), u64::MAX - 100] {
+        let _ = base.read_exact_at(offset, &mut buffer[..100]);
+        let _ = base.read_exact_at(offset.saturating_sub(40), &mut buffer);
+        let _ = base.file_at(offset);
+    }
 }
 
 /// Checkpoints, with a checksum that is right: what is accepted goes on or says why not.
