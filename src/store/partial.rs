@@ -79,8 +79,12 @@ impl Partial {
     }
 }
 
-/// A repair that was cut short may have left the copy there that it replaced, and containers run on it.
+/// A folder from which the layer has gone is empty, if it was a small one, and needs no trash. A repair that was cut short may have left
+/// the copy there that it replaced, and containers run on it.
 fn throw_away(root: &Root, path: &Path) -> Result<()> {
+    if rustix::fs::rmdir(path).is_ok() {
+        return Ok(());
+    }
     match path.join(COPY).exists() {
         true => trash::discard_copy(root, path, &hex_of(path)),
         false => trash::discard(root, path),
