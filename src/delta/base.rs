@@ -13,7 +13,7 @@ const MOST_READERS: usize = 4;
 /// Files that are open at once, or an eighth of what the process may have: copies go to and fro between a few…
 const MOST_BODIES: usize = 128;
 /// …or fewer, if so many bytes of them have been read: what is open stays in the page cache.
-const MOST_CACHED: u64 = 12 << 20;
+const MOST_CACHED: u64 = 32 << 20;
 /// Programs are made of copies of some dozens of bytes, one near the other: such are taken from pages of files, of which a few are kept.
 const PAGE: usize = 4096;
 const MOST_PAGES: usize = 16;

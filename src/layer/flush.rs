@@ -132,8 +132,8 @@ impl Flusher {
     }
 }
 
-/// Drops a range from the page cache; only ever a hint.
-fn forget(file: BorrowedFd<'_>, offset: u64, length: u64) {
+/// Drops a range from the page cache; only ever a hint. No length is all the rest.
+pub fn forget(file: BorrowedFd<'_>, offset: u64, length: u64) {
     let _ = rustix::fs::fadvise(file, offset, NonZeroU64::new(length), Advice::DontNeed);
 }
 
