@@ -54,7 +54,6 @@ def pull(binary, disk, root, name, delta, counts=True):
     sh("sync", "-f", disk.mount)
     # Looking at files and folders changes when they were read; those of the old image are not looked at.
     written, left = disk.written() - before, cached(root) if counts else 0
-    sh("sync", "-f", disk.mount)
     u = worker.usage
     return {"cpu": u.ru_utime + u.ru_stime, "user": u.ru_utime, "sys": u.ru_stime, "wall": wall, "rss": worker.rss, "left": left, "disk": written}
 

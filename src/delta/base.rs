@@ -41,7 +41,7 @@ impl Origin<'_> {
 pub struct Base<'a> {
     parts: Vec<Part<'a>>,
     size: u64,
-    /// Those that were used last come last, of both.
+    /// Those that were used last come last, of all three.
     readers: Vec<Reader<'a>>,
     bodies: Vec<(usize, FileBody)>,
     most_bodies: usize,
@@ -64,6 +64,13 @@ struct Page {
 struct Reader<'a> {
     layer: usize,
     tar: TarReader<'a>,
+}
+
+/// Puts the one that is meant last, as what was used last; false if there is none.
+fn comes_last<T>(all: &mut [T], is_meant: impl Fn(&T) -> bool) -> bool {
+    let Some(found) = all.iter().rposition(is_meant) else { return false };
+    all[found..].rotate_left(1);
+    true
 }
 
 impl Page {
@@ -148,9 +155,7 @@ impl<'a> Base<'a> {
 
     /// Makes the page that an offset of a layer is in the last one; false if that is in no file.
     fn turn_page(&mut self, nth: usize, at: u64) -> Result<bool> {
-        let found = self.pages.iter().rposition(|page| page.layer == nth && page.has(at));
-        if let Some(found) = found {
-            self.pages[found..].rotate_left(1);
+        if comes_last(&mut self.pages, |page| page.layer == nth && page.has(at)) {
             return Ok(true);
         }
         if self.body(nth, at)?.is_none() {
@@ -169,17 +174,13 @@ impl<'a> Base<'a> {
 
     /// The content of the file that an offset of a layer of a store is in, if it is in one.
     fn body(&mut self, nth: usize, at: u64) -> Result<Option<&FileBody>> {
-        let found = self.bodies.iter().rposition(|(layer, body)| *layer == nth && body.range().contains(&at));
-        match found {
-            Some(found) => self.bodies[found..].rotate_left(1),
-            None => {
-                let Some(body) = self.reader(nth, at).map(|reader| reader.body_at(at)).transpose()?.flatten() else {
-                    return Ok(None);
-                };
-                self.bodies.push((nth, body));
-                while self.bodies.len() > self.most_bodies || self.bodies.len() > 1 && self.cached() > MOST_CACHED {
-                    self.bodies.remove(0);
-                }
+        if !comes_last(&mut self.bodies, |(layer, body)| *layer == nth && body.range().contains(&at)) {
+            let Some(body) = self.reader(nth, at).map(|reader| reader.body_at(at)).transpose()?.flatten() else {
+                return Ok(None);
+            };
+            self.bodies.push((nth, body));
+            while self.bodies.len() > self.most_bodies || self.bodies.len() > 1 && self.cached() > MOST_CACHED {
+                self.bodies.remove(0);
             }
         }
         Ok(self.bodies.last().map(|(_, body)| body))
@@ -201,17 +202,11 @@ impl<'a> Base<'a> {
     /// A reader of a layer of a store: one that is there already, or else that which was not used for the longest time.
     fn reader(&mut self, nth: usize, at: u64) -> Option<&mut TarReader<'a>> {
         let Origin::Layer(skeleton) = self.parts[nth].origin else { return None };
-        let found = self.readers.iter().rposition(|reader| reader.layer == nth && reader.tar.is_near(at));
-        let reader = match found {
-            Some(found) => self.readers.remove(found),
-            None => {
-                let oldest = (self.readers.len() >= MOST_READERS).then(|| self.readers.remove(0));
-                oldest
-                    .filter(|reader| reader.layer == nth)
-                    .unwrap_or_else(|| Reader { layer: nth, tar: skeleton.tar().forgetful() })
-            }
-        };
-        self.readers.push(reader);
+        if !comes_last(&mut self.readers, |reader| reader.layer == nth && reader.tar.is_near(at)) {
+            let oldest = (self.readers.len() >= MOST_READERS).then(|| self.readers.remove(0));
+            let fresh = || Reader { layer: nth, tar: skeleton.tar().forgetful() };
+            self.readers.push(oldest.filter(|reader| reader.layer == nth).unwrap_or_else(fresh));
+        }
         self.readers.last_mut().map(|reader| &mut reader.tar)
     }
 }
