@@ -283,6 +283,11 @@ impl Stream<'_> {
 
     /// The next number.
     pub fn number(&mut self) -> Result<u64> {
+        // Most have one byte.
+        if let Some(byte) = self.buffer.get(self.used).filter(|byte| **byte < 0x80) {
+            self.used += 1;
+            return Ok(u64::from(*byte));
+        }
         let mut number = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;

@@ -12,9 +12,7 @@ mod group;
 pub mod images;
 pub mod layout;
 pub mod make;
-mod numbers;
 pub mod place;
-mod predict;
 pub mod releases;
 pub mod rsync;
 pub mod rsync_create;
@@ -22,6 +20,7 @@ pub mod saved;
 pub mod suffix;
 
 pub use format::Head;
+use prtiql_predict::{self as predict, numbers};
 
 /// The most copies of one file.
 const MOST_COPIES: u32 = 32 * 1024;

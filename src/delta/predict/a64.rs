@@ -1,6 +1,6 @@
 //! AArch64: branches, and the pairs of instructions that make an address of a page and a place in it.
 
-use crate::delta::predict::Map;
+use crate::Map;
 
 /// Instructions after an ADRP in which its pair is looked for.
 pub const AHEAD: usize = 16;
@@ -34,7 +34,6 @@ pub fn branch(word: u32) -> Option<(u32, u32)> {
 }
 
 /// It is a branch or ADRP, or too short to tell.
-#[inline(always)]
 pub fn may_aim(code: &[u8]) -> bool {
     word(code, 0).is_none_or(|word| branch(word).is_some() || is_page(word))
 }
@@ -58,7 +57,6 @@ pub fn in_page(word: u32) -> Option<u32> {
 }
 
 /// See [`super::step`].
-#[inline(always)]
 pub fn step(code: &mut [u8], old: u64, new: u64, map: &Map) -> usize {
     let Some(instruction) = word(code, 0) else { return 0 };
     if let Some((low, bits)) = branch(instruction) {

@@ -1,9 +1,8 @@
 //! 32-bit ARM: branches of A32, and of Thumb-2.
 
-use crate::delta::predict::{Map, rule};
+use crate::{Map, rule};
 
 /// See [`super::step`].
-#[inline(always)]
 pub fn step(code: &mut [u8], old: u64, new: u64, mode: u8, map: &Map) -> usize {
     if mode & rule::CODE != 0 && old.is_multiple_of(4) {
         let done = a32(code, old, new, map);
@@ -15,7 +14,6 @@ pub fn step(code: &mut [u8], old: u64, new: u64, mode: u8, map: &Map) -> usize {
 }
 
 /// It is a branch, or too short to tell.
-#[inline(always)]
 pub fn may_branch(code: &[u8], old: u64, mode: u8) -> bool {
     let Some(word) = code.first_chunk().map(|word| u32::from_le_bytes(*word)) else { return true };
     let thumb = mode & rule::OTHER_CODE != 0 && is_thumb_branch(word as u16, (word >> 16) as u16);
@@ -27,7 +25,6 @@ pub fn is_a32_branch(word: u32) -> bool {
     word & 0x0e00_0000 == 0x0a00_0000
 }
 
-#[inline(always)]
 fn a32(code: &mut [u8], old: u64, new: u64, map: &Map) -> usize {
     let Some(bytes) = code.first_chunk_mut::<4>() else { return 0 };
     let word = u32::from_le_bytes(*bytes);
@@ -46,7 +43,6 @@ pub fn is_thumb_branch(first: u16, second: u16) -> bool {
     first & 0xf800 == 0xf000 && matches!(second & 0xd000, 0xd000 | 0xc000 | 0x9000)
 }
 
-#[inline(always)]
 fn thumb(code: &mut [u8], old: u64, new: u64, map: &Map) -> usize {
     let Some(bytes) = code.first_chunk_mut::<4>() else { return 0 };
     let (first, second) = (u16::from_le_bytes([bytes[0], bytes[1]]), u16::from_le_bytes([bytes[2], bytes[3]]));

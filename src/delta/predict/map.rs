@@ -1,8 +1,7 @@
 //! Where the addresses of an old program went in a new one.
 
-use crate::base::Result;
-use crate::delta::numbers::{unzigzag, zigzag};
-use crate::delta::predict::{Machine, rule};
+use crate::numbers::{unzigzag, zigzag};
+use crate::{Machine, rule};
 use std::cell::Cell;
 use std::collections::BinaryHeap;
 
@@ -20,13 +19,11 @@ pub struct Segment {
 }
 
 impl Segment {
-    #[inline(always)]
     fn holds(&self, address: u64) -> bool {
         address.wrapping_sub(self.address) < self.memory
     }
 
     /// The address of a place of the file, and how many bytes follow in the segment.
-    #[inline(always)]
     fn address_of(&self, offset: u64) -> Option<(u64, u64)> {
         let within = offset.wrapping_sub(self.offset);
         (within < self.length).then(|| (self.address.wrapping_add(within), self.length - within))
@@ -54,13 +51,11 @@ impl Image {
     }
 
     /// Address of a place in the old file.
-    #[inline(always)]
     pub fn old_address(&self, offset: u64) -> Option<(u64, u64)> {
         self.segments.iter().find_map(|(old, _)| old.address_of(offset))
     }
 
     /// Address of a place in the new file.
-    #[inline(always)]
     pub fn new_address(&self, offset: u64) -> Option<(u64, u64)> {
         self.segments.iter().find_map(|(_, new)| new.address_of(offset))
     }
@@ -85,7 +80,6 @@ impl Image {
     }
 
     /// With these rules every byte must be looked at, not every word.
-    #[inline(always)]
     pub fn is_dense(&self, mode: u8) -> bool {
         match self.machine {
             Machine::X86 => mode & (rule::CODE | rule::OTHER_CODE) != 0,
@@ -118,13 +112,13 @@ impl Image {
     }
 
     /// Reads it, after the first number, which is not 0; `None` if it makes no sense.
-    pub fn read(first: u64, mut next: impl FnMut() -> Result<u64>) -> Result<Option<Image>> {
+    pub fn read<E>(first: u64, mut next: impl FnMut() -> Result<u64, E>) -> Result<Option<Image>, E> {
         let Some(machine) = Machine::of((first - 1) / 2) else { return Ok(None) };
         let count = next()?;
         if count > MOST_SEGMENTS {
             return Ok(None);
         }
-        let mut pair = || -> Result<(u64, u64)> {
+        let mut pair = || -> Result<(u64, u64), E> {
             let old = next()?;
             Ok((old, old.wrapping_add_signed(unzigzag(next()?))))
         };
@@ -223,13 +217,11 @@ impl Map {
     }
 
     /// May this be an old address? It is a quick look.
-    #[inline(always)]
     pub fn may_hold(&self, address: u64) -> bool {
         address.wrapping_sub(self.reach.0) < self.reach.1
     }
 
     /// The last span that begins at or before a place.
-    #[inline(always)]
     fn nearest(&self, offset: u64) -> Option<&Span> {
         let nth = usize::try_from(offset >> self.part).unwrap_or(usize::MAX).min(self.before.len().saturating_sub(2));
         let (from, to) = (*self.before.get(nth)? as usize, *self.before.get(nth + 1)? as usize);

@@ -1,6 +1,6 @@
 //! RISC-V: jumps, and the pairs of instructions that make an address.
 
-use crate::delta::predict::Map;
+use crate::Map;
 
 /// Bytes after an AUIPC in which its pair is looked for.
 const AHEAD: usize = 32;
@@ -37,13 +37,11 @@ fn with_offset(word: u32, offset: u32) -> u32 {
 }
 
 /// It is JAL or AUIPC, or too short to tell.
-#[inline(always)]
 pub fn may_aim(code: &[u8]) -> bool {
     code.first().is_none_or(|low| matches!(low & 0x7f, 0x6f | 0x17))
 }
 
 /// See [`super::step`].
-#[inline(always)]
 pub fn step(code: &mut [u8], old: u64, new: u64, map: &Map) -> usize {
     let Some(instruction) = word(code, 0) else { return 0 };
     match instruction & 0x7f {

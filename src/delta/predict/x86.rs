@@ -1,9 +1,8 @@
 //! i386 and x86-64: calls, jumps, and operands relative to the instruction pointer.
 
-use crate::delta::predict::{Map, rule};
+use crate::{Map, rule};
 
 /// Where a distance begins in what may be an instruction here; its end is what it counts from.
-#[inline(always)]
 pub fn distance(code: &[u8], calls: bool, operands: bool) -> Option<usize> {
     match code {
         [0xe8 | 0xe9, ..] if calls => Some(1),
@@ -16,7 +15,6 @@ pub fn distance(code: &[u8], calls: bool, operands: bool) -> Option<usize> {
 /// See [`super::pass`].
 pub fn pass(code: &[u8], mut at: usize, end: usize, mode: u8) -> usize {
     let (calls, operands) = (mode & rule::CODE != 0, mode & rule::OTHER_CODE != 0);
-    // (Not by windows(), which would be a call for each byte.)
     while at < end
         && let (Some(first), Some(second)) = (code.get(at), code.get(at + 1))
     {
@@ -30,7 +28,6 @@ pub fn pass(code: &[u8], mut at: usize, end: usize, mode: u8) -> usize {
 }
 
 /// See [`super::step`].
-#[inline(always)]
 pub fn step(code: &mut [u8], old: u64, new: u64, mode: u8, map: &Map) -> usize {
     let Some(at) = distance(code, mode & rule::CODE != 0, mode & rule::OTHER_CODE != 0) else { return 0 };
     let Some(bytes) = code.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<4>()) else { return 0 };
