@@ -101,7 +101,7 @@ fn pass(piece: &[u8], at: usize, end: usize, slide: u64, mode: u8, map: &Map) ->
     let old = |at: usize| slide.wrapping_add(at as u64);
     let (code, data) = (mode & !rule::WORDS != 0, mode & rule::WORDS != 0);
     match map.image().machine {
-        Machine::X86 if !data => x86::pass(piece, at, end, mode),
+        Machine::X86 if !data => x86::pass(piece, at, end, slide, mode, map),
         Machine::Arm => {
             let thumb = mode & rule::OTHER_CODE != 0;
             let fits = |at: usize| {

@@ -246,6 +246,9 @@ impl Map {
 
     /// Where an old address is now; `None` if it is none.
     pub fn aim(&self, address: u64) -> Option<u64> {
+        if !self.may_hold(address) {
+            return None;
+        }
         let (old, new) = self.image.segments.iter().find(|(old, _)| old.holds(address))?;
         if let Some(listens) = &self.listens {
             listens.set(Some(address));

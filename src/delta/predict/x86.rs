@@ -12,14 +12,22 @@ pub fn distance(code: &[u8], calls: bool, operands: bool) -> Option<usize> {
     }
 }
 
+/// What may be an instruction here leads there: the address, and where its distance ends.
+fn target(code: &[u8], old: u64, calls: bool, operands: bool) -> Option<(u64, usize)> {
+    let at = distance(code, calls, operands)?;
+    let far = i64::from(i32::from_le_bytes(*code.get(at..)?.first_chunk()?));
+    Some((old.wrapping_add(at as u64 + 4).wrapping_add_signed(far), at + 4))
+}
+
 /// See [`super::pass`].
-pub fn pass(code: &[u8], mut at: usize, end: usize, mode: u8) -> usize {
+pub fn pass(code: &[u8], mut at: usize, end: usize, slide: u64, mode: u8, map: &Map) -> usize {
     let (calls, operands) = (mode & rule::CODE != 0, mode & rule::OTHER_CODE != 0);
     while at < end
-        && let (Some(first), Some(second)) = (code.get(at), code.get(at + 1))
+        && let Some([first, second, ..]) = code.get(at..)
     {
-        let call = first & 0xfe == 0xe8 || *first == 0x0f && second & 0xf0 == 0x80;
-        if call && calls || second & 0xc7 == 5 && operands {
+        // A look at both bytes without a branch for each: it is done for every byte of code.
+        let may = (first & 0xfe == 0xe8 || *first == 0x0f && second & 0xf0 == 0x80) & calls | (second & 0xc7 == 5) & operands;
+        if may && target(&code[at..], slide.wrapping_add(at as u64), calls, operands).is_some_and(|(to, _)| map.may_hold(to)) {
             break;
         }
         at += 1;
@@ -29,11 +37,10 @@ pub fn pass(code: &[u8], mut at: usize, end: usize, mode: u8) -> usize {
 
 /// See [`super::step`].
 pub fn step(code: &mut [u8], old: u64, new: u64, mode: u8, map: &Map) -> usize {
-    let Some(at) = distance(code, mode & rule::CODE != 0, mode & rule::OTHER_CODE != 0) else { return 0 };
-    let Some(bytes) = code.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<4>()) else { return 0 };
-    let far = i64::from(i32::from_le_bytes(*bytes));
-    let end = at as u64 + 4;
-    let Some(to) = map.aim(old.wrapping_add(end).wrapping_add_signed(far)) else { return 0 };
-    *bytes = (to.wrapping_sub(new.wrapping_add(end)) as u32).to_le_bytes();
-    at + 4
+    let (calls, operands) = (mode & rule::CODE != 0, mode & rule::OTHER_CODE != 0);
+    let Some((address, end)) = target(code, old, calls, operands) else { return 0 };
+    let Some(to) = map.aim(address) else { return 0 };
+    let far = to.wrapping_sub(new.wrapping_add(end as u64)) as u32;
+    code[end - 4..end].copy_from_slice(&far.to_le_bytes());
+    end
 }
