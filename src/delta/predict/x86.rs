@@ -19,15 +19,28 @@ fn target(code: &[u8], old: u64, calls: bool, operands: bool) -> Option<(u64, us
     Some((old.wrapping_add(at as u64 + 4).wrapping_add_signed(far), at + 4))
 }
 
-/// See [`super::pass`].
+/// What a byte may be: the first of a call or jump, and one that names an operand relative to the instruction pointer.
+const FIRST: u8 = 1;
+const OPERAND: u8 = 2;
+static KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        kinds[byte] = if matches!(byte, 0xe8 | 0xe9 | 0x0f) { FIRST } else { 0 } | if byte & 0xc7 == 5 { OPERAND } else { 0 };
+        byte += 1;
+    }
+    kinds
+};
+
+/// See [`super::pass`]. It is done for every byte of code.
 pub fn pass(code: &[u8], mut at: usize, end: usize, slide: u64, mode: u8, map: &Map) -> usize {
     let (calls, operands) = (mode & rule::CODE != 0, mode & rule::OTHER_CODE != 0);
-    while at < end
-        && let Some([first, second, ..]) = code.get(at..)
-    {
-        // A look at both bytes without a branch for each: it is done for every byte of code.
-        let may = (first & 0xfe == 0xe8 || *first == 0x0f && second & 0xf0 == 0x80) & calls | (second & 0xc7 == 5) & operands;
-        if may && target(&code[at..], slide.wrapping_add(at as u64), calls, operands).is_some_and(|(to, _)| map.may_hold(to)) {
+    let (first, second) = (if calls { FIRST } else { 0 }, if operands { OPERAND } else { 0 });
+    let end = end.min(code.len().saturating_sub(1)); // what is shorter than two bytes is none
+    while at < end {
+        if KINDS[usize::from(code[at])] & first | KINDS[usize::from(code[at + 1])] & second != 0
+            && target(&code[at..], slide.wrapping_add(at as u64), calls, operands).is_some_and(|(to, _)| map.may_hold(to))
+        {
             break;
         }
         at += 1;
