@@ -157,11 +157,11 @@ impl Span {
 const LEAST_PART: u32 = 12;
 const MOST_PARTS: u32 = 14;
 
-/// From the lowest old address to the highest; everywhere if a segment goes over the end of all addresses.
+/// The lowest old address, and how far it is from there to the highest; everywhere if a segment goes over the end of all addresses.
 fn reach(image: &Image) -> (u64, u64) {
     let lowest = image.segments.iter().map(|(old, _)| old.address).min().unwrap_or(0);
     let end = image.segments.iter().try_fold(0, |end, (old, _)| Some(old.address.checked_add(old.memory)?.max(end)));
-    end.map_or((0, u64::MAX), |end| (lowest, end.saturating_sub(lowest)))
+    end.map_or((0, u64::MAX), |end| (lowest, end.saturating_sub(lowest).saturating_sub(1)))
 }
 
 /// Where everything went.
@@ -218,7 +218,7 @@ impl Map {
 
     /// May this be an old address? It is a quick look.
     pub fn may_hold(&self, address: u64) -> bool {
-        address.wrapping_sub(self.reach.0) < self.reach.1
+        address.wrapping_sub(self.reach.0) <= self.reach.1
     }
 
     /// The last span that begins at or before a place.
@@ -284,5 +284,18 @@ mod tests {
         let map = Map::new(Image::default(), vec![span(0, 10, 1), span(5, 25, 2), span(20, 28, 3)]);
         assert_eq!(map.spans, [span(0, 5, 1), span(5, 25, 2), span(25, 28, 3)]);
         assert!(Map::new(Image::default(), Vec::new()).spans.is_empty());
+    }
+
+    #[test]
+    fn the_quick_look_turns_no_address_away() {
+        let of = |address, memory| Segment { offset: 0, length: 16, memory, address };
+        for segment in [of(0, 16), of(4096, 100), of(u64::MAX - 15, 16), of(u64::MAX - 15, 4096), of(0, u64::MAX)] {
+            let map = Map::new(Image { segments: vec![(segment, segment)], ..Image::default() }, vec![Span::of(0, 0, 16)]);
+            for address in [segment.address, segment.address + 15, segment.address.wrapping_add(segment.memory - 1)] {
+                assert_eq!(map.aim(address), Some(address), "{segment:?}");
+            }
+        }
+        let map = Map::new(Image { segments: vec![(of(4096, 100), of(4096, 100))], ..Image::default() }, Vec::new());
+        assert!(!map.may_hold(4095) && map.may_hold(4096) && map.may_hold(4195) && !map.may_hold(4196));
     }
 }
