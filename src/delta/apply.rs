@@ -6,8 +6,8 @@ use crate::delta::base::Base;
 use crate::delta::format::{self, Head, Section, Stream};
 use crate::delta::group::{Group, MOST_BLOCKS};
 use crate::delta::numbers::{Shifts, unzigzag};
-use crate::delta::predict::{Image, MODE_SPAN, Map, Span, foretell};
-use crate::delta::{LARGEST_PROGRAM, LONGEST_COPY, flag};
+use crate::delta::predict::{MODE_SPAN, Map, Span, foretell};
+use crate::delta::{LARGEST_PROGRAM, LONGEST_COPY, flag, program};
 use crate::layer::tar::BLOCK;
 use std::fs::File;
 use std::ops::Range;
@@ -305,8 +305,8 @@ impl Applier<'_, '_, '_> {
         if first == 0 {
             return Ok((None, Vec::new()));
         }
-        let image =
-            Image::read(first, || self.number(Section::Numbers))?.filter(|_| size.max(main.end - main.start) <= LARGEST_PROGRAM);
+        let image = program::read(first, || self.number(Section::Numbers))?
+            .filter(|_| size.max(main.end - main.start) <= LARGEST_PROGRAM);
         let image = image.ok_or_else(|| bad("a program"))?;
         let (mut at, mut spans) = (0, Vec::with_capacity(copies.len()));
         for (gap, length, shift) in copies {

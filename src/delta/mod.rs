@@ -12,7 +12,9 @@ mod group;
 pub mod images;
 pub mod layout;
 pub mod make;
+mod numbers;
 pub mod place;
+mod program;
 pub mod releases;
 pub mod rsync;
 pub mod rsync_create;
@@ -20,7 +22,7 @@ pub mod saved;
 pub mod suffix;
 
 pub use format::Head;
-use prtiql_predict::{self as predict, numbers};
+use prtiql_predict as predict;
 
 /// The most copies of one file.
 const MOST_COPIES: u32 = 32 * 1024;

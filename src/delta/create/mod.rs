@@ -14,6 +14,7 @@ use crate::delta::format::{Head, Section};
 use crate::delta::group::Group;
 use crate::delta::numbers::{Shifts, zigzag};
 use crate::delta::predict::{Image, Map, Span, foretell};
+use crate::delta::program;
 use crate::delta::{LARGEST_PROGRAM, LONGEST_COPY, MOST_COPIES, flag};
 use crate::image::Digest;
 use crate::layer::tar::BLOCK;
@@ -302,7 +303,7 @@ impl Maker<'_> {
             }
             return;
         };
-        image.write(|number| self.out.number(Section::Numbers, number));
+        program::write(&image, |number| self.out.number(Section::Numbers, number));
         let relative = |copy: &Copy| Copy { from: copy.from - main.start, ..*copy };
         let of_main: Vec<Copy> = copies.iter().filter(inside).map(relative).collect();
         let span = |c: &Copy| Span::of(c.from as u64, c.at as u64, c.length as u64);

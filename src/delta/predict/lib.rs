@@ -7,7 +7,6 @@
 pub mod a64;
 pub mod arm;
 mod map;
-pub mod numbers;
 pub mod riscv;
 pub mod x86;
 

@@ -1,6 +1,5 @@
 //! Where the addresses of an old program went in a new one.
 
-use crate::numbers::{unzigzag, zigzag};
 use crate::{Machine, rule};
 use std::cell::Cell;
 use std::collections::BinaryHeap;
@@ -92,47 +91,6 @@ impl Image {
 
 /// The most segments of a program.
 pub const MOST_SEGMENTS: u64 = 64;
-
-impl Image {
-    /// Tells it in numbers.
-    pub fn write(&self, mut put: impl FnMut(u64)) {
-        put(1 + (self.machine as u64) * 2 + u64::from(self.wide));
-        put(self.segments.len() as u64);
-        let mut pair = |old: u64, new: u64| {
-            put(old);
-            put(zigzag(new.wrapping_sub(old) as i64));
-        };
-        for (old, new) in &self.segments {
-            pair(old.offset, new.offset);
-            pair(old.length, new.length);
-            pair(old.memory, new.memory);
-            pair(old.address, new.address);
-        }
-        self.bases.iter().for_each(|(old, new)| pair(*old, *new));
-    }
-
-    /// Reads it, after the first number, which is not 0; `None` if it makes no sense.
-    pub fn read<E>(first: u64, mut next: impl FnMut() -> Result<u64, E>) -> Result<Option<Image>, E> {
-        let Some(machine) = Machine::of((first - 1) / 2) else { return Ok(None) };
-        let count = next()?;
-        if count > MOST_SEGMENTS {
-            return Ok(None);
-        }
-        let mut pair = || -> Result<(u64, u64), E> {
-            let old = next()?;
-            Ok((old, old.wrapping_add_signed(unzigzag(next()?))))
-        };
-        let mut image = Image { machine, wide: (first - 1) % 2 == 1, ..Image::default() };
-        for _ in 0..count {
-            let (offset, length, memory, address) = (pair()?, pair()?, pair()?, pair()?);
-            let old = Segment { offset: offset.0, length: length.0, memory: memory.0, address: address.0 };
-            let new = Segment { offset: offset.1, length: length.1, memory: memory.1, address: address.1 };
-            image.segments.push((old, new));
-        }
-        image.bases = [pair()?, pair()?];
-        Ok(image.is_sound().then_some(image))
-    }
-}
 
 /// A stretch of the old file, and how much further on it is in the new one. A program has up to ten thousands of them, and both files
 /// have at most 1 GiB.
