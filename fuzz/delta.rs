@@ -265,7 +265,50 @@ fn program(dice: &mut Dice<'_>) -> Vec<u8> {
             _ => bytes[at..at + 8].copy_from_slice(&address.to_le_bytes()),
         }
     }
+    if length > 2048 && dice.below(3) > 0 {
+        sections(dice, &mut bytes, wide);
+    }
     bytes
+}
+
+/// Sections of all kinds that are looked at, anywhere, with anything in them; their headers are at the end.
+fn sections(dice: &mut Dice<'_>, bytes: &mut [u8], wide: bool) {
+    const ALL: [(&[u8], u32); 7] = [
+        (b".symtab", 2),
+        (b".dynsym", 11),
+        (b".strtab", 3),
+        (b".rela.dyn", 4),
+        (b".rel.dyn", 9),
+        (b".eh_frame", 1),
+        (b".ARM.exidx", 0x7000_0001),
+    ];
+    let (word, size) = if wide { (8, 64) } else { (4, 40) };
+    let (table, counts) = if wide { (40, 58) } else { (32, 46) };
+    let headers = bytes.len() - size * 8 - dice.below(3);
+    let names = headers - 96;
+    bytes[table..table + word].copy_from_slice(&(headers as u64).to_le_bytes()[..word]);
+    bytes[counts..counts + 6].copy_from_slice(&[size as u8, 0, 8, 0, 0, 0]);
+    bytes[names..].fill(0);
+    for nth in 0..8 {
+        let at = headers + nth * size;
+        let (name, kind, offset, length) = match nth {
+            0 => (0, 3, names, 96),
+            _ => {
+                let (name, kind) = ALL[dice.below(ALL.len())];
+                bytes[names + 12 * nth..][..name.len()].copy_from_slice(name);
+                (12 * nth, kind, dice.below(names), dice.below(names / 4))
+            }
+        };
+        let fields = [offset as u64, length as u64];
+        bytes[at..at + 4].copy_from_slice(&(name as u32).to_le_bytes());
+        bytes[at + 4..at + 8].copy_from_slice(&kind.to_le_bytes());
+        let (place, link) = if wide { (at + 24, at + 40) } else { (at + 16, at + 24) };
+        for (by, field) in fields.iter().enumerate() {
+            let odd = if dice.below(30) == 0 { u64::MAX << dice.below(64) } else { 0 };
+            bytes[place + by * word..place + (by + 1) * word].copy_from_slice(&field.wrapping_add(odd).to_le_bytes()[..word]);
+        }
+        bytes[link] = dice.byte() % 10;
+    }
 }
 
 fn tar(nodes: &[Node]) -> Vec<u8> {

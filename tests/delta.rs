@@ -113,7 +113,97 @@ fn program(dice: &mut Dice) -> Vec<u8> {
             _ => bytes[at + 3] = 0x94,
         }
     }
+    if dice.below(4) > 0 {
+        sections(dice, &mut bytes, wide);
+    }
     bytes
+}
+
+/// Gives a program sections: two tables of symbols with their names, relocations, and records and index of unwinding.
+fn sections(dice: &mut Dice, bytes: &mut [u8], wide: bool) {
+    let (n, word, row) = (bytes.len(), if wide { 8 } else { 4 }, if wide { 24 } else { 16 });
+    let address = |dice: &mut Dice| (0x10000 + dice.below(n) as u64).to_le_bytes();
+    let mut at = n / 3 / 8 * 8;
+    let mut all: Vec<(&str, u32, usize, usize)> = Vec::new();
+    for (name, kind, length) in
+        [(".symtab", 2u32, 40 * row), (".dynsym", 11, 9 * row), (".strtab", 3, 400), (".rela.dyn", 4, 600), (".eh_frame", 1, 480)]
+    {
+        all.push((name, kind, at, length));
+        match kind {
+            2 | 11 => (at..at + length).step_by(row).for_each(|at| {
+                bytes[at..at + row].fill(0);
+                bytes[at..at + 2].copy_from_slice(&(dice.below(410) as u16).to_le_bytes());
+                bytes[at + word..at + 2 * word].copy_from_slice(&address(dice)[..word]);
+                bytes[at + 2 * word] = dice.below(256) as u8;
+            }),
+            4 => (at..at + length).step_by(word).for_each(|at| bytes[at..at + word].copy_from_slice(&address(dice)[..word])),
+            1 => (at..at + length).step_by(24).for_each(|at| bytes[at..at + 8].copy_from_slice(&[20, 0, 0, 0, 4, 0, 0, 0])),
+            _ => bytes[at..at + length].iter_mut().for_each(|byte| *byte = [0, b'a', b'b', b'c'][dice.below(4)]),
+        }
+        at += length + dice.below(8);
+    }
+    // The headers behind the program's, then the names.
+    let names = 512;
+    let (headers, size) = (128, if wide { 64 } else { 40 });
+    bytes[headers..headers + size * 6].fill(0);
+    let mut header = |nth: usize, name: u32, kind: u32, offset: usize, length: usize| {
+        let at = headers + nth * size;
+        bytes[at..at + 4].copy_from_slice(&name.to_le_bytes());
+        bytes[at + 4..at + 8].copy_from_slice(&kind.to_le_bytes());
+        let (place, link) = if wide { (at + 24, at + 40) } else { (at + 16, at + 24) };
+        bytes[place..place + 4].copy_from_slice(&(offset as u32).to_le_bytes());
+        bytes[place + word..place + word + 4].copy_from_slice(&(length as u32).to_le_bytes());
+        bytes[link] = 3;
+    };
+    header(0, 0, 3, names, 100);
+    for (nth, (_, kind, offset, length)) in all.iter().enumerate() {
+        header(nth + 1, 1 + 12 * nth as u32, *kind, *offset, *length);
+    }
+    bytes[names..names + 100].fill(0);
+    for (nth, (name, ..)) in all.iter().enumerate() {
+        bytes[names + 1 + 12 * nth..][..name.len()].copy_from_slice(name.as_bytes());
+    }
+    let (table, counts) = if wide { (40, 58) } else { (32, 46) };
+    bytes[table..table + 2].copy_from_slice(&(headers as u16).to_le_bytes());
+    bytes[table + 2..table + word].fill(0);
+    bytes[counts..counts + 6].copy_from_slice(&[size as u8, 0, 6, 0, 0, 0]);
+}
+
+/// Where the names of a program's symbols are, if it has sections.
+fn strings(bytes: &[u8]) -> Option<usize> {
+    let wide = bytes.get(4)? == &2;
+    let (size, table, counts, place) = if wide { (64u8, 40, 58, 24) } else { (40, 32, 46, 16) };
+    let is_ours =
+        bytes.len() > 1024 && bytes[table..table + 2] == 128u16.to_le_bytes() && bytes[counts..counts + 3] == [size, 0, 6];
+    (is_ours && bytes.starts_with(b"\x7fELF")).then(|| number(bytes, 128 + 3 * size as usize + place))
+}
+
+fn number(bytes: &[u8], at: usize) -> usize {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize
+}
+
+/// After bytes were put into a program: its sections follow, and the addresses, sizes and names in their tables.
+fn relink(bytes: &mut [u8], from: usize, more: usize) {
+    let Some(strings) = strings(bytes) else { return };
+    let (word, size, row) = if bytes[4] == 2 { (8, 64, 24) } else { (4, 40, 16) };
+    let moves = |number: usize, from: usize| number + if number >= from { more } else { 0 };
+    let write = |bytes: &mut [u8], at: usize, number: usize| bytes[at..at + 4].copy_from_slice(&(number as u32).to_le_bytes());
+    for header in (128..128 + 6 * size).step_by(size) {
+        let place = header + if word == 8 { 24 } else { 16 };
+        let (kind, start, length) = (number(bytes, header + 4), moves(number(bytes, place), from), number(bytes, place + word));
+        write(bytes, place, start);
+        let rows = (start..(start + length).min(bytes.len() - 24)).step_by(if kind == 4 { word } else { row });
+        rows.filter(|_| [2, 4, 11].contains(&kind)).for_each(|at| {
+            let value = if kind == 4 { at } else { at + word };
+            let address = number(bytes, value);
+            write(bytes, value, moves(address, 0x10000 + from));
+            if kind != 4 {
+                let (end, name) = (address + number(bytes, at + 2 * word), number(bytes, at));
+                write(bytes, at + 2 * word, moves(end, 0x10000 + from) - moves(address, 0x10000 + from));
+                write(bytes, at, moves(strings + name, from) - strings);
+            }
+        });
+    }
 }
 
 fn mutate(dice: &mut Dice, old: &[Node]) -> Vec<Node> {
@@ -279,8 +369,14 @@ fn an_applier_written_from_the_document_makes_the_same() {
         // All programs move.
         for node in nodes.iter_mut().filter(|node| node.path.starts_with("bin/")) {
             let What::File(content) = &mut node.what else { continue };
-            let at = 512 + 4 * dice.below(content.len() / 8);
-            content.splice(at..at, vec![9; 4 * (1 + dice.below(30))]).for_each(drop);
+            let at = match strings(content).filter(|_| dice.below(3) == 0) {
+                Some(strings) => strings + 100,
+                None => 512 + 4 * dice.below(content.len() / 8 + 1),
+            }
+            .min(content.len());
+            let more = 4 * (1 + dice.below(30));
+            content.splice(at..at, vec![9; more]).for_each(drop);
+            relink(content, at, more);
         }
         let new = tar(&nodes, pax, &[]);
         let delta = create(&base, &new);

@@ -2,7 +2,7 @@
 
 use crate::base::Result;
 use crate::delta::numbers::{unzigzag, zigzag};
-use crate::delta::predict::{Image, MOST_SEGMENTS, Machine, Segment};
+use crate::delta::predict::{Image, MOST_SEGMENTS, MOST_SYMBOLS, Machine, Segment, Symbols};
 
 /// Tells it in numbers.
 pub fn write(image: &Image, mut put: impl FnMut(u64)) {
@@ -19,6 +19,14 @@ pub fn write(image: &Image, mut put: impl FnMut(u64)) {
         pair(old.address, new.address);
     }
     image.bases.iter().for_each(|(old, new)| pair(*old, *new));
+    put(image.symbols.len() as u64);
+    for symbols in &image.symbols {
+        put(symbols.fields.into());
+        for (old, new) in [symbols.offset, symbols.length, symbols.strings] {
+            put(old);
+            put(zigzag(new.wrapping_sub(old) as i64));
+        }
+    }
 }
 
 /// Reads it, after the first number, which is not 0; `None` if it makes no sense.
@@ -40,5 +48,17 @@ pub fn read(first: u64, mut next: impl FnMut() -> Result<u64>) -> Result<Option<
         image.segments.push((old, new));
     }
     image.bases = [pair()?, pair()?];
+    let count = next()?;
+    if count > MOST_SYMBOLS {
+        return Ok(None);
+    }
+    for _ in 0..count {
+        let fields = next()? as u8;
+        let mut pair = || -> Result<(u64, u64)> {
+            let old = next()?;
+            Ok((old, old.wrapping_add_signed(unzigzag(next()?))))
+        };
+        image.symbols.push(Symbols { fields, offset: pair()?, length: pair()?, strings: pair()? });
+    }
     Ok(image.is_sound().then_some(image))
 }

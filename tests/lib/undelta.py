@@ -253,6 +253,10 @@ class Program:
         for offset, length, memory, _ in self.old + self.new:
             need(offset + length < 1 << 63 and length <= memory, "a program")
         self.bases = [pair(), pair()]
+        count = s.number()
+        need(count <= 8, "a program")
+        # Of each table what is foretold, and old and new: offset, length, offset of the strings.
+        self.symbols = [(s.number() & 0xFF, pair(), pair(), pair()) for _ in range(count)]
         self.spans = spans
 
     def map(self):
@@ -279,6 +283,15 @@ class Program:
                 return (address + offset - start) & M64, length - (offset - start)
         return None
 
+    def moved(self, offset):
+        """Where a place of the old file is in the new one."""
+        low, high = 0, len(self.starts)
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (middle + 1, high) if self.starts[middle] <= offset else (low, middle)
+        moved = offset + self.moves[low - 1] if low else -1
+        return moved if moved >= 0 else None
+
     def aim(self, address):
         address &= M64
         for old, new in zip(self.old, self.new):
@@ -287,13 +300,9 @@ class Program:
                 continue
             if within >= old[1]:
                 return (new[3] + new[1] + within - old[1]) & M64
-            low, high = 0, len(self.starts)
-            while low < high:
-                middle = (low + high) // 2
-                low, high = (middle + 1, high) if self.starts[middle] <= old[0] + within else (low, middle)
-            if low == 0:
+            moved = self.moved(old[0] + within)
+            if moved is None:
                 return None
-            moved = old[0] + within + self.moves[low - 1]
             home = self.place(self.new, moved)
             if home:
                 return home[0]
@@ -304,12 +313,19 @@ class Program:
         at = 0
         dense_bits = {X86: 3, ARM: 2, RISCV: 1}.get(self.machine, 0)
         while at < len(piece):
+            left = self.table(piece, at, old_at, new_at)
+            if left:
+                at += left
+                continue
             old, new = self.place(self.old, old_at + at), self.place(self.new, new_at + at)
             if not old or not new:
                 at += 1
                 continue
             mode = modes[(new_at + at) // SPAN]
             end = min(len(piece), at + min(old[1], new[1], SPAN - (new_at + at) % SPAN))
+            for _, offset, _, _ in self.symbols:
+                ahead = [begin - place for begin, place in zip(offset, (old_at, new_at)) if begin > place + at]
+                end = min([end] + ahead)
             if mode == 0:
                 at = end
                 continue
@@ -322,6 +338,38 @@ class Program:
                     by = 0 if o % 4 else self.words(piece, at, o, n, mode)
                     by = by or (1 if dense else 4 - o % 4)
                 at += by
+
+    def table(self, piece, at, old_at, new_at):
+        """The first table of symbols that both places are in: how many bytes of it follow, after its rows are foretold; 0: none."""
+        old_at, new_at = old_at + at, new_at + at
+        for fields, offset, length, strings in self.symbols:
+            left = min(offset[0] + length[0] - old_at, offset[1] + length[1] - new_at)
+            if offset[0] <= old_at and offset[1] <= new_at and left > 0:
+                left = min(left, len(piece) - at)
+                word, row = (8, 24) if self.wide else (4, 16)
+                for first in range(at + -(old_at - offset[0]) % row, at + left - row + 1, row):
+                    self.symbol(piece, first, word, fields, strings)
+                return left
+        return 0
+
+    def symbol(self, p, at, word, fields, strings):
+        def field(by, n):
+            return int.from_bytes(p[at + by:at + by + n], "little")
+
+        def put(by, n, value):
+            p[at + by:at + by + n] = (value & (1 << 8 * n) - 1).to_bytes(n, "little")
+        name, value, size = field(0, 4), field(word, word), field(2 * word, word)
+        moved = self.moved(strings[0] + name & M64) if fields & 1 and name else None
+        if moved is not None:
+            put(0, 4, moved - strings[1])
+        to = self.aim(value) if value >= 4096 else None
+        if to is None:
+            return
+        if fields & 2:
+            put(word, word, to)
+        last = self.aim(value + size - 1) if fields & 4 and size > 1 else None
+        if last is not None and last >= to:
+            put(2 * word, word, last - to + 1)
 
     def code(self, p, at, old, new, mode):
         if self.machine == X86:

@@ -1,6 +1,8 @@
 //! What a program's file says about itself: only the making side reads it.
 
-use crate::delta::predict::{Image, MOST_SEGMENTS, Machine, Segment};
+use crate::delta::predict::symbols::field;
+use crate::delta::predict::{Image, MOST_SEGMENTS, MOST_SYMBOLS, Machine, Segment, Symbols};
+use std::ops::Range;
 
 /// A little-endian ELF file.
 #[derive(Clone, Debug)]
@@ -11,10 +13,33 @@ pub struct Program {
     segments: Vec<(Segment, bool)>,
     /// Where .text begins, and the index of unwinding tables.
     bases: [u64; 2],
+    sections: Vec<Section>,
+}
+
+/// A named part of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Section {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Its type (SHT_).
+    pub kind: u64,
+    /// Where in the file.
+    pub range: Range<usize>,
+    /// Its address.
+    pub address: u64,
+    /// The section that it refers to, by number: a table of symbols names its strings.
+    pub link: usize,
 }
 
 /// More are not looked at.
 const MOST_HEADERS: u64 = 4096;
+/// The longest name of a section.
+const LONGEST_NAME: usize = 256;
+/// Types of sections: symbols, those of a library's users, and what has no bytes in the file.
+const SYMBOLS: u64 = 2;
+const DYNAMIC_SYMBOLS: u64 = 11;
+const NO_BITS: u64 = 8;
+const PAGE: u64 = 4096;
 
 struct Reader<'a> {
     bytes: &'a [u8],
@@ -38,6 +63,25 @@ impl Reader<'_> {
         let at = if self.wide { size_at.1 } else { size_at.0 };
         let (size, count) = (self.number(at, 2)?, self.number(at + 2, 2)?);
         Some((0..count.min(MOST_HEADERS)).map(move |nth| place.saturating_add(nth * size)))
+    }
+
+    /// All sections, by number; those that are not in the file are empty.
+    fn sections(&self) -> Option<Vec<Section>> {
+        let headers: Vec<u64> = self.table(self.word(0, 32, 40)?, (46, 58))?.collect();
+        let names = self.number(if self.wide { 62 } else { 50 }, 2)?;
+        let names = self.word(*headers.get(names as usize)?, 16, 24)?;
+        let section = |at: &u64| {
+            let name = names.checked_add(self.number(*at, 4)?).and_then(|name| self.bytes.get(usize::try_from(name).ok()?..))?;
+            let name = &name[..name.iter().take(LONGEST_NAME).position(|byte| *byte == 0)?];
+            let kind = self.number(at + 4, 4)?;
+            let (start, length) = (self.word(*at, 16, 24)?, self.word(*at, 20, 32)?);
+            let range = start as usize..start.checked_add(length).filter(|end| *end <= self.bytes.len() as u64)? as usize;
+            let link = self.number(at + if self.wide { 40 } else { 24 }, 4)? as usize;
+            let address = self.word(*at, 12, 16)?;
+            Some(Section { name: name.to_vec(), kind, range: if kind == NO_BITS { 0..0 } else { range }, address, link })
+        };
+        let none = Section { name: Vec::new(), kind: 0, range: 0..0, address: 0, link: 0 };
+        Some(headers.iter().map(|at| section(at).unwrap_or_else(|| none.clone())).collect())
     }
 }
 
@@ -72,23 +116,11 @@ impl Program {
             }
         }
         bases[0] = segments.iter().find(|(_, code)| *code).map_or(0, |(segment, _)| segment.address);
-        if let Some(text) = Program::text(&reader) {
-            bases[0] = text;
+        let sections = reader.sections().unwrap_or_default();
+        if let Some(text) = sections.iter().find(|section| section.name == b".text") {
+            bases[0] = text.address;
         }
-        (!segments.is_empty()).then_some(Program { machine, wide: reader.wide, segments, bases })
-    }
-
-    /// The address of the section .text.
-    fn text(reader: &Reader<'_>) -> Option<u64> {
-        let table = reader.word(0, 32, 40)?;
-        let sections: Vec<u64> = reader.table(table, (46, 58))?.collect();
-        let names = reader.number(if reader.wide { 62 } else { 50 }, 2)?;
-        let names = reader.word(*sections.get(names as usize)?, 16, 24)?;
-        let found = sections.iter().find(|at| {
-            let name = reader.number(**at, 4).and_then(|name| usize::try_from(names.checked_add(name)?).ok());
-            name.and_then(|name| reader.bytes.get(name..name + 6)) == Some(b".text\0")
-        })?;
-        reader.word(*found, 12, 16)
+        (!segments.is_empty()).then_some(Program { machine, wide: reader.wide, segments, bases, sections })
     }
 
     /// This as the old and `new` as the new program, if they are of one kind.
@@ -103,8 +135,55 @@ impl Program {
             wide: self.wide,
             segments: pairs.map(|((old, _), (new, _))| (*old, *new)).collect(),
             bases: [(self.bases[0], new.bases[0]), (self.bases[1], new.bases[1])],
+            symbols: Vec::new(),
         };
         image.is_sound().then_some(image)
+    }
+
+    /// Adds what is not loaded, or is told of apart from being loaded: what follows the segments in the file, where debuggers look, gets
+    /// addresses that follow theirs; and tables of symbols.
+    pub fn with_tables(&self, new: &Program, mut image: Image) -> Image {
+        if let (Some(old), Some(new), true) = (self.rest(), new.rest(), image.segments.len() < MOST_SEGMENTS as usize) {
+            image.segments.push((old, new));
+        }
+        for table in new.sections.iter().filter(|s| [SYMBOLS, DYNAMIC_SYMBOLS].contains(&s.kind)) {
+            let old = self.sections.iter().find(|s| (&s.name, s.kind) == (&table.name, table.kind));
+            let strings = |program: &Program, table: &Section| Some(program.sections.get(table.link)?.range.start as u64);
+            if let Some(old) = old
+                && let Some(strings) = strings(self, old).zip(strings(new, table))
+                && image.symbols.len() < MOST_SYMBOLS as usize
+            {
+                image.symbols.push(Symbols {
+                    offset: (old.range.start as u64, table.range.start as u64),
+                    length: (old.range.len() as u64, table.range.len() as u64),
+                    strings,
+                    fields: field::NAME | field::VALUE | field::SIZE,
+                });
+            }
+        }
+        image
+    }
+
+    /// All that follows the segments in the file, as if it were loaded behind them.
+    fn rest(&self) -> Option<Segment> {
+        let last = |of: fn(&Segment) -> Option<u64>| {
+            self.segments.iter().map(|(s, _)| of(s)).try_fold(0, |max, end| Some(end?.max(max)))
+        };
+        let offset = last(|s| s.offset.checked_add(s.length))?;
+        let length = self.sections.iter().map(|s| s.range.end as u64).max()?.checked_sub(offset).filter(|length| *length > 0)?;
+        // The same within a page as in the file, so that words stay aligned.
+        let address = last(|s| s.address.checked_add(s.memory))?.checked_next_multiple_of(PAGE)?.checked_add(offset % PAGE)?;
+        Some(Segment { offset, length, memory: length, address })
+    }
+
+    /// Its sections, by number.
+    pub fn sections(&self) -> &[Section] {
+        &self.sections
+    }
+
+    /// Addresses have eight bytes.
+    pub fn is_wide(&self) -> bool {
+        self.wide
     }
 
     /// Which code.

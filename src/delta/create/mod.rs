@@ -5,6 +5,8 @@ mod encode;
 mod mask;
 mod modes;
 mod pieces;
+mod rows;
+mod tables;
 mod tars;
 mod text;
 mod votes;
@@ -268,12 +270,16 @@ impl Maker<'_> {
         let mut copies = pieces::prune(self.text, searched, pieces::find(self.text, searched, start));
         copies.iter_mut().for_each(|copy| copy.from = self.text.in_base(copy.from));
         let old = &self.layer.base[main.clone()];
-        let image = Program::read(old).zip(Program::read(body)).and_then(|(old, new)| old.image(&new));
-        let image = image.filter(|_| body.len().max(main.len()) as u64 <= LARGEST_PROGRAM);
-        if let (Some(image), Some(start)) = (&image, start) {
+        let programs = Program::read(old).zip(Program::read(body));
+        let programs = programs.filter(|_| body.len().max(main.len()) as u64 <= LARGEST_PROGRAM);
+        let mut image = programs.as_ref().and_then(|(old, new)| old.image(new));
+        if let (Some(image), Some(start), Some(programs)) = (&mut image, start, &programs) {
             let old_masked = &self.text.bytes()[start..start + old.len()];
             let sides = votes::Sides { old, new: body, old_masked, new_masked: searched };
             copies = votes::realign(&sides, image, &main, copies);
+            *image = programs.0.with_tables(&programs.1, std::mem::take(image));
+            let sides = tables::Sides { old: (old, &programs.0), new: (body, &programs.1), within: &main };
+            copies = tables::realign(&sides, image, copies);
         }
         let copies = cut(copies);
         self.most_copies = self.most_copies.max(copies.len() as u64);
@@ -296,16 +302,17 @@ impl Maker<'_> {
         let old = &self.layer.base[main.clone()];
         let inside = |copy: &&Copy| main.contains(&copy.from) && copy.from + copy.length <= main.end;
         let image = image.filter(|_| copies.iter().any(|copy| inside(&copy)));
-        let Some(image) = image else {
+        let Some(mut image) = image else {
             self.out.number(Section::Numbers, 0);
             for copy in copies {
                 self.differ(&body[copy.at..copy.at + copy.length], &self.layer.base[copy.from..copy.from + copy.length]);
             }
             return;
         };
-        program::write(&image, |number| self.out.number(Section::Numbers, number));
         let relative = |copy: &Copy| Copy { from: copy.from - main.start, ..*copy };
         let of_main: Vec<Copy> = copies.iter().filter(inside).map(relative).collect();
+        modes::choose_fields(&mut image, old, body, &of_main);
+        program::write(&image, |number| self.out.number(Section::Numbers, number));
         let span = |c: &Copy| Span::of(c.from as u64, c.at as u64, c.length as u64);
         let map = Map::new(image, of_main.iter().map(span).collect());
         let modes = modes::choose(old, body, &of_main, &map);

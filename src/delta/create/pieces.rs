@@ -153,3 +153,55 @@ fn extend_back(most: usize, equal: impl Fn(usize) -> bool) -> usize {
     }
     length
 }
+
+/// Puts copies in the place of what there is. Both lists are in the order of the new body.
+pub fn put(copies: &[Copy], better: &[Copy]) -> Vec<Copy> {
+    let mut all = Vec::with_capacity(copies.len() + better.len());
+    let mut next = better.iter().peekable();
+    for copy in copies {
+        let (mut at, end) = (copy.at, copy.at + copy.length);
+        let part = |at: usize, end: usize| Copy { at, from: copy.from + (at - copy.at), length: end - at };
+        while let Some(new) = next.peek().filter(|new| new.at < end && at < end) {
+            if at < new.at {
+                all.push(part(at, new.at));
+            }
+            at = at.max(new.at + new.length);
+            if at <= end {
+                all.push(**new);
+                next.next();
+            }
+        }
+        if at < end {
+            all.push(part(at, end));
+        }
+    }
+    all.extend(next);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_put_takes_the_place_of_what_there_is() {
+        let copy = |at, from, length| Copy { at, from, length };
+        let all = [copy(10, 110, 10), copy(30, 230, 10), copy(40, 340, 10)];
+        assert_eq!(put(&all, &[]), all);
+        assert_eq!(put(&[], &all), all);
+        assert_eq!(put(&all, &[copy(0, 5, 100)]), [copy(0, 5, 100)]);
+        assert_eq!(
+            put(&all, &[copy(12, 7, 2), copy(14, 8, 2)]),
+            [copy(10, 110, 2), copy(12, 7, 2), copy(14, 8, 2), copy(16, 116, 4), all[1], all[2]]
+        );
+        let over = copy(15, 9, 28);
+        assert_eq!(
+            put(&all, &[copy(2, 1, 3), over, copy(60, 2, 5)]),
+            [copy(2, 1, 3), copy(10, 110, 5), over, copy(43, 343, 7), copy(60, 2, 5)]
+        );
+        assert_eq!(
+            put(&all, &[copy(20, 1, 10), copy(35, 3, 5)]),
+            [all[0], copy(20, 1, 10), copy(30, 230, 5), copy(35, 3, 5), all[2]]
+        );
+    }
+}

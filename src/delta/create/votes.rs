@@ -1,7 +1,7 @@
 //! Where bytes are equal in many ways, as in tables of jumps, the addresses in code that has been found again tell which way is right:
 //! each says where its old target went.
 
-use crate::delta::create::pieces::Copy;
+use crate::delta::create::pieces::{Copy, put};
 use crate::delta::predict::{Image, targets};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -44,7 +44,8 @@ pub fn realign(sides: &Sides<'_>, image: &Image, within: &Range<usize>, mut copi
             break;
         }
         for stretch in moved {
-            put(&mut copies, &stretch, within.start);
+            let at = (stretch.old.start as i64 + stretch.shift) as usize;
+            copies = put(&copies, &[Copy { at, from: within.start + stretch.old.start, length: stretch.old.len() }]);
         }
     }
     copies
@@ -119,27 +120,4 @@ fn grow(sides: &Sides<'_>, stretch: &mut Moved) -> bool {
         stretch.old.start -= 1;
     }
     true
-}
-
-/// Puts a copy in the place of what there is.
-fn put(copies: &mut Vec<Copy>, stretch: &Moved, base: usize) {
-    let at = (stretch.old.start as i64 + stretch.shift) as usize;
-    let (length, end) = (stretch.old.len(), at + stretch.old.len());
-    let mut kept: Vec<Copy> = Vec::with_capacity(copies.len() + 2);
-    for copy in copies.iter() {
-        let last = copy.at + copy.length;
-        if last <= at || copy.at >= end {
-            kept.push(*copy);
-            continue;
-        }
-        if copy.at < at {
-            kept.push(Copy { length: at - copy.at, ..*copy });
-        }
-        if last > end {
-            kept.push(Copy { at: end, from: copy.from + (end - copy.at), length: last - end });
-        }
-    }
-    kept.push(Copy { at, from: base + stretch.old.start, length });
-    kept.sort_by_key(|copy| copy.at);
-    *copies = kept;
 }

@@ -8,9 +8,11 @@ pub mod a64;
 pub mod arm;
 mod map;
 pub mod riscv;
+pub mod symbols;
 pub mod x86;
 
 pub use map::{Image, MOST_SEGMENTS, Map, Segment, Span};
+pub use symbols::{MOST_SYMBOLS, Symbols};
 
 /// Bytes of a new body that share a mode.
 pub const MODE_SPAN: usize = 4096;
@@ -61,7 +63,7 @@ impl Machine {
 }
 
 /// Addresses below this are small numbers more often than addresses.
-const LEAST_ADDRESS: u64 = 4096;
+pub const LEAST_ADDRESS: u64 = 4096;
 
 /// Turns copied bytes into what they should be where they go: `old_at` and `new_at` are their offsets in the old and new body.
 pub fn foretell(piece: &mut [u8], old_at: u64, new_at: u64, modes: &[u8], map: &Map) {
@@ -69,15 +71,22 @@ pub fn foretell(piece: &mut [u8], old_at: u64, new_at: u64, modes: &[u8], map: &
     let mut at = 0;
     while at < piece.len() {
         let (old, new) = (old_at + at as u64, new_at + at as u64);
+        if let Some((table, left)) = image.symbols.iter().find_map(|table| Some((table, table.left(old, new)?))) {
+            let end = piece.len().min(at.saturating_add(usize::try_from(left).unwrap_or(usize::MAX)));
+            table.foretell(&mut piece[at..end], old, map);
+            at = end;
+            continue;
+        }
         let mode = modes.get(new as usize / MODE_SPAN).copied().unwrap_or(0);
         let to_border = MODE_SPAN - new as usize % MODE_SPAN;
         // Both places must be loaded; where they are in which segment changes rarely.
         let (Some((old_address, old_left)), Some((new_address, new_left))) = (image.old_address(old), image.new_address(new))
         else {
-            at += image.step_to_segment(old, new).min(to_border as u64).max(1) as usize;
+            at += image.step_to_segment(old, new).min(image.step_to_symbols(old, new)).min(to_border as u64).max(1) as usize;
             continue;
         };
-        let stretch = to_border.min(usize::try_from(old_left.min(new_left)).unwrap_or(usize::MAX)).min(piece.len() - at);
+        let left = old_left.min(new_left).min(image.step_to_symbols(old, new));
+        let stretch = to_border.min(usize::try_from(left).unwrap_or(usize::MAX)).min(piece.len() - at);
         if mode == 0 {
             at += stretch;
             continue;

@@ -1,5 +1,6 @@
 //! Where the addresses of an old program went in a new one.
 
+use crate::symbols::{MOST_SYMBOLS, Symbols};
 use crate::{Machine, rule};
 use std::cell::Cell;
 use std::collections::BinaryHeap;
@@ -40,13 +41,17 @@ pub struct Image {
     pub segments: Vec<(Segment, Segment)>,
     /// Addresses that tables of words are relative to, old and new.
     pub bases: [(u64, u64); 2],
+    /// Tables of symbols.
+    pub symbols: Vec<Symbols>,
 }
 
 impl Image {
     /// Its segments can be counted with, and are not too many.
     pub fn is_sound(&self) -> bool {
         let fits = |s: &Segment| s.offset.checked_add(s.length).is_some_and(|end| end <= i64::MAX as u64) && s.length <= s.memory;
-        self.segments.len() <= MOST_SEGMENTS as usize && self.segments.iter().all(|(old, new)| fits(old) && fits(new))
+        self.segments.len() <= MOST_SEGMENTS as usize
+            && self.symbols.len() <= MOST_SYMBOLS as usize
+            && self.segments.iter().all(|(old, new)| fits(old) && fits(new))
     }
 
     /// Address of a place in the old file.
@@ -75,6 +80,13 @@ impl Image {
     pub fn step_to_segment(&self, old: u64, new: u64) -> u64 {
         let ahead = |start: u64, at: u64| start.checked_sub(at).filter(|by| *by > 0).unwrap_or(u64::MAX);
         let all = self.segments.iter().map(|(o, n)| ahead(o.offset, old).min(ahead(n.offset, new)));
+        all.min().unwrap_or(u64::MAX)
+    }
+
+    /// How far to where the next table of symbols begins, in either file.
+    pub fn step_to_symbols(&self, old: u64, new: u64) -> u64 {
+        let ahead = |start: u64, at: u64| start.checked_sub(at).filter(|by| *by > 0).unwrap_or(u64::MAX);
+        let all = self.symbols.iter().map(|s| ahead(s.offset.0, old).min(ahead(s.offset.1, new)));
         all.min().unwrap_or(u64::MAX)
     }
 
@@ -187,6 +199,11 @@ impl Map {
         self.spans.get((from + within).checked_sub(1)?)
     }
 
+    /// Where a place of the old file is in the new one, if anything before it or there is.
+    pub fn moved(&self, offset: u64) -> Option<u64> {
+        offset.checked_add_signed(self.nearest(offset)?.shift.into())
+    }
+
     /// Of one program in which nothing moves: it only hears what addresses are asked for.
     pub fn listener(image: Image) -> Map {
         Map { reach: reach(&image), image, spans: Vec::new(), before: Vec::new(), part: 0, listens: Some(Cell::new(None)) }
@@ -219,8 +236,7 @@ impl Map {
                 address.wrapping_sub(old.address.wrapping_add(old.length)).wrapping_add(new.address.wrapping_add(new.length)),
             );
         }
-        let offset = old.offset + within;
-        let moved = offset.checked_add_signed(self.nearest(offset)?.shift.into())?;
+        let moved = self.moved(old.offset + within)?;
         let home = self.image.new_address(moved).map(|(address, _)| address);
         // The end of a segment is an address, too.
         home.or_else(|| (moved == new.offset + new.length).then(|| new.address.wrapping_add(new.length)))

@@ -1,0 +1,253 @@
+//! Tables of addresses: when rows come or go all others look alike, since each differs from its neighbours in a byte or two. Which row is
+//! which is seen once their addresses have been foretold.
+
+use crate::delta::create::elf::{Program, Section};
+use crate::delta::create::pieces::{Copy, put};
+use crate::delta::create::rows::{COPY, Rows, copies as copies_of, paired};
+use crate::delta::predict::symbols::field;
+use crate::delta::predict::{Image, LEAST_ADDRESS, MODE_SPAN, Map, Span, Symbols, foretell, rule};
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
+
+/// An old and a new program, and the part of the base that the old one is.
+pub struct Sides<'a> {
+    /// The old body, and what it says of itself.
+    pub old: (&'a [u8], &'a Program),
+    /// The new one.
+    pub new: (&'a [u8], &'a Program),
+    /// Where in the base the old one is.
+    pub within: &'a Range<usize>,
+}
+
+/// What things cost, in tenths of a byte: a run of changed bytes, one of them, a literal.
+const RUN: usize = 8;
+const CHANGE: usize = 8;
+const LITERAL: usize = 6;
+/// And what is spoken of elsewhere, and not where it would be looked for.
+const FOUND: usize = 20;
+
+/// What kind of table.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Unwinding by records of several lengths, each of which names its function.
+    Frames,
+    /// The index of them, after twelve bytes: functions and records, less its own address.
+    Index,
+    /// ARM's: functions, and how they are unwound.
+    Exidx,
+    /// Rows of so many bytes with words of the machine's size.
+    Words(usize),
+    /// Symbols with words of so many bytes.
+    Symbols(usize),
+}
+
+fn kind(section: &Section, wide: bool) -> Option<Kind> {
+    match (section.kind, &section.name[..]) {
+        (_, b".eh_frame") => Some(Kind::Frames),
+        (_, b".eh_frame_hdr") => Some(Kind::Index),
+        (0x7000_0001, b".ARM.exidx") => Some(Kind::Exidx),
+        (4, _) => Some(Kind::Words(if wide { 24 } else { 12 })),
+        (9, _) => Some(Kind::Words(if wide { 16 } else { 8 })),
+        (2 | 11, _) => Some(Kind::Symbols(if wide { 8 } else { 4 })),
+        _ => None,
+    }
+}
+
+impl Kind {
+    /// How its words are foretold.
+    fn mode(self) -> u8 {
+        match self {
+            Kind::Frames => rule::RELATIVE,
+            Kind::Index => rule::SECOND_BASE,
+            Kind::Exidx => rule::PREL31,
+            Kind::Words(_) | Kind::Symbols(_) => rule::WIDE,
+        }
+    }
+}
+
+/// Sets the copies of tables right; all others stay.
+pub fn realign(sides: &Sides<'_>, image: &Image, mut copies: Vec<Copy>) -> Vec<Copy> {
+    // An index speaks of the places of records, and symbols of those of their names.
+    for first in [true, false] {
+        let map = Map::new(image.clone(), spans(sides, &copies));
+        for new in sides.new.1.sections() {
+            let old = sides.old.1.sections().iter().find(|old| (&old.name, old.kind) == (&new.name, new.kind));
+            let (Some(old), Some(kind)) = (old, kind(new, sides.new.1.is_wide())) else { continue };
+            if let (Kind::Symbols(word), true) = (kind, first) {
+                let rows = names(sides, word, old, new, &map);
+                set_right(sides, &mut copies, &rows, (0, FOUND), &map);
+            }
+            if first == (kind == Kind::Frames) {
+                let rows = (old_rows(sides, kind, old, new, &map), new_rows(sides, kind, new));
+                set_right(sides, &mut copies, &rows, (kind.mode(), if first { FOUND } else { 0 }), &map);
+            }
+        }
+    }
+    copies
+}
+
+/// Copies a table row by row, if that is better than what there is.
+fn set_right(sides: &Sides<'_>, copies: &mut Vec<Copy>, (old, new): &(Rows, Rows), (mode, found): (u8, usize), map: &Map) {
+    let (Some(first), Some(_)) = (new.starts.first(), old.starts.first()) else { return };
+    let modes = vec![mode; sides.new.0.len().div_ceil(MODE_SPAN)];
+    let range = *first..new.end;
+    // Rows that are new may be like those that they stand between, or not.
+    let paired = paired(old, new);
+    let own: Vec<Option<usize>> = paired.iter().enumerate().map(|(nth, row)| row.filter(|row| old.is(*row, new, nth))).collect();
+    let cost = |copies: &[Copy]| {
+        let mut lost = 0;
+        let mut rest = copies.iter().skip_while(|c| c.at + c.length <= range.start).peekable();
+        for (at, row) in new.starts.iter().zip(&own) {
+            while rest.next_if(|c| c.at + c.length <= *at).is_some() {}
+            let from = row.map(|row| sides.within.start + old.starts[row]);
+            lost += usize::from(from.is_some() && from != rest.peek().filter(|c| c.at <= *at).map(|c| c.from + at - c.at));
+        }
+        cost(sides, copies, &range, &modes, map) + lost * found
+    };
+    let mut least = cost(copies);
+    for pairs in [own.clone(), paired] {
+        let other = put(copies, &copies_of(old, new, &pairs, sides.within.start));
+        let cost = cost(&other);
+        if cost < least {
+            (least, *copies) = (cost, other);
+        }
+    }
+}
+
+fn spans(sides: &Sides<'_>, copies: &[Copy]) -> Vec<Span> {
+    let own = copies.iter().filter(|c| sides.within.contains(&c.from) && c.from + c.length <= sides.within.end);
+    own.map(|c| Span::of((c.from - sides.within.start) as u64, c.at as u64, c.length as u64)).collect()
+}
+
+/// What copies of a range cost, in tenths of a byte.
+fn cost(sides: &Sides<'_>, copies: &[Copy], range: &Range<usize>, modes: &[u8], map: &Map) -> usize {
+    let (mut cost, mut left) = (0, range.len());
+    for copy in copies[copies.partition_point(|c| c.at + c.length <= range.start)..].iter().take_while(|c| c.at < range.end) {
+        let (at, end) = (copy.at.max(range.start), (copy.at + copy.length).min(range.end));
+        let from = (copy.from + at - copy.at).checked_sub(sides.within.start);
+        let Some(old) = from.and_then(|from| sides.old.0.get(from..from + end - at)) else { continue };
+        let mut piece = old.to_vec();
+        foretell(&mut piece, from.unwrap_or(0) as u64, at as u64, modes, map);
+        let mut last = false;
+        for (made, new) in piece.iter().zip(&sides.new.0[at..end]) {
+            cost += match (made != new, last) {
+                (true, false) => RUN + CHANGE,
+                (true, true) => CHANGE,
+                (false, _) => 0,
+            };
+            last = made != new;
+        }
+        cost += COPY;
+        left -= end - at;
+    }
+    cost + left * LITERAL
+}
+
+/// The rows of the old table, foretold as if it began where the new one does.
+fn old_rows(sides: &Sides<'_>, kind: Kind, old: &Section, new: &Section, map: &Map) -> Rows {
+    let mut bytes = sides.old.0[old.range.clone()].to_vec();
+    if kind == Kind::Frames {
+        return frames(&bytes, old, |address| map.aim(address));
+    }
+    let modes = vec![kind.mode(); (new.range.start + bytes.len()).div_ceil(MODE_SPAN)];
+    foretell(&mut bytes, old.range.start as u64, new.range.start as u64, &modes, map);
+    rows(&bytes, kind, old.range.start)
+}
+
+fn new_rows(sides: &Sides<'_>, kind: Kind, new: &Section) -> Rows {
+    let bytes = &sides.new.0[new.range.clone()];
+    match kind {
+        Kind::Frames => frames(bytes, new, Some),
+        _ => rows(bytes, kind, new.range.start),
+    }
+}
+
+/// The names of a table of symbols: one follows its symbol.
+fn names(sides: &Sides<'_>, word: usize, old: &Section, new: &Section, map: &Map) -> (Rows, Rows) {
+    let mut bytes = sides.old.0[old.range.clone()].to_vec();
+    let table = Symbols { offset: (0, 0), length: (u64::MAX, u64::MAX), strings: (0, 0), fields: field::VALUE };
+    table.foretell(&mut bytes, 0, map);
+    let strings =
+        |side: &(_, &Program), table: &Section| side.1.sections().get(table.link).map(|s| s.range.clone()).unwrap_or_default();
+    let rows = |symbols: &[u8], strings: Range<usize>, body: &[u8]| {
+        let mut names: BTreeMap<usize, Option<u64>> = BTreeMap::new();
+        for row in symbols.chunks_exact(8 + 2 * word) {
+            let (name, key) = symbol(row, word);
+            if name > 0 && name < strings.len() {
+                // A name of several symbols follows none.
+                names.entry(strings.start + name).and_modify(|key| *key = None).or_insert(key);
+            }
+        }
+        let ends = names.keys().skip(1).copied().chain([strings.end]);
+        let keys = names.iter().zip(ends).map(|((start, key), end)| (hashed(&body[*start..end]), *key)).collect();
+        Rows { keys, starts: names.into_keys().collect(), end: strings.end }
+    };
+    (
+        rows(&bytes, strings(&sides.old, old), sides.old.0),
+        rows(&sides.new.0[new.range.clone()], strings(&sides.new, new), sides.new.0),
+    )
+}
+
+fn hashed(what: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Rows of one length. Words that are less their own place have it added.
+fn rows(bytes: &[u8], kind: Kind, start: usize) -> Rows {
+    let (skip, length) = match kind {
+        Kind::Index => (12, 8),
+        Kind::Exidx => (0, 8),
+        Kind::Words(length) => (0, length),
+        Kind::Symbols(word) => (0, 8 + 2 * word),
+        Kind::Frames => return Rows::default(),
+    };
+    let mut all = Rows { end: start + bytes.len(), ..Rows::default() };
+    for (nth, row) in bytes.get(skip..).unwrap_or_default().chunks_exact(length).enumerate() {
+        let at = skip + nth * length;
+        all.starts.push(start + at);
+        all.keys.push(match kind {
+            Kind::Exidx => {
+                let word = |from: usize| u32::from_le_bytes([row[from], row[from + 1], row[from + 2], row[from + 3]]);
+                let own = |by: usize| word(by).wrapping_add((at + by) as u32) & 0x7fff_ffff;
+                (hashed((own(0), if word(4) >> 31 == 1 || word(4) == 1 { word(4) } else { own(4) })), None)
+            }
+            Kind::Symbols(word) => (hashed(row), symbol(row, word).1),
+            _ => (hashed(row), None),
+        });
+    }
+    all.end = all.starts.last().map_or(start, |last| last + length);
+    all
+}
+
+/// Where the name of a symbol is, and what tells it apart but for its name and size if it has an address.
+fn symbol(row: &[u8], word: usize) -> (usize, Option<u64>) {
+    let number = |field: &[u8]| field.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
+    let value = number(&row[word..2 * word]);
+    // Type and binding are before a wide address, and behind a narrow size.
+    let kind = if word == 8 { row[4] } else { row[12] };
+    (number(&row[..4]) as usize, (value >= LEAST_ADDRESS).then(|| hashed((value, kind))))
+}
+
+/// Records of .eh_frame (LSB, "Exception Frames"): what counts is which function they are of.
+fn frames(bytes: &[u8], section: &Section, aim: impl Fn(u64) -> Option<u64>) -> Rows {
+    let word = |at: usize| bytes.get(at..at + 4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
+    let (mut all, mut at) = (Rows::default(), 0);
+    // A length of 0 ends them, one of all ones would be followed by a wide one.
+    while let Some(length) = word(at).filter(|length| (4..u32::MAX).contains(length)) {
+        let end = (at + 4).checked_add(length as usize).filter(|end| *end <= bytes.len());
+        let (Some(parent), Some(end)) = (word(at + 4), end) else { break };
+        let place = section.address.wrapping_add(at as u64 + 8);
+        let function = word(at + 8).map(|far| place.wrapping_add(i64::from(far as i32) as u64));
+        all.starts.push(section.range.start + at);
+        all.keys.push(match (parent, function) {
+            (1.., Some(function)) => (hashed((0, aim(function))), None),
+            _ => (hashed(&bytes[at..end]), None),
+        });
+        at = end;
+    }
+    all.end = section.range.start + at;
+    all
+}
