@@ -137,10 +137,18 @@ fn sections(dice: &mut Dice, bytes: &mut [u8], wide: bool) {
                 bytes[at + 2 * word] = dice.below(256) as u8;
             }),
             4 => (at..at + length).step_by(word).for_each(|at| bytes[at..at + word].copy_from_slice(&address(dice)[..word])),
-            1 => (at..at + length).step_by(24).for_each(|at| bytes[at..at + 8].copy_from_slice(&[20, 0, 0, 0, 4, 0, 0, 0])),
+            1 => (at..at + length).step_by(24).for_each(|record| {
+                let parent = if record == at { 0 } else { (record + 4 - at) as u32 };
+                let far = |dice: &mut Dice, from: usize| (dice.below(n) as i32 - from as i32).to_le_bytes();
+                bytes[record..record + 4].copy_from_slice(&20u32.to_le_bytes());
+                bytes[record + 4..record + 8].copy_from_slice(&parent.to_le_bytes());
+                bytes[record + 8..record + 12].copy_from_slice(&far(dice, record + 8));
+                bytes[record + 12..record + 17].copy_from_slice(&[dice.below(200) as u8, 0, 0, 0, 4]);
+                bytes[record + 17..record + 21].copy_from_slice(&far(dice, record + 17));
+            }),
             _ => bytes[at..at + length].iter_mut().for_each(|byte| *byte = [0, b'a', b'b', b'c'][dice.below(4)]),
         }
-        at += length + dice.below(8);
+        at += (length + dice.below(8)).next_multiple_of(4);
     }
     // The headers behind the program's, then the names.
     let names = 512;
@@ -151,6 +159,7 @@ fn sections(dice: &mut Dice, bytes: &mut [u8], wide: bool) {
         bytes[at..at + 4].copy_from_slice(&name.to_le_bytes());
         bytes[at + 4..at + 8].copy_from_slice(&kind.to_le_bytes());
         let (place, link) = if wide { (at + 24, at + 40) } else { (at + 16, at + 24) };
+        bytes[place - word..place - word + 4].copy_from_slice(&(0x10000 + offset as u32).to_le_bytes());
         bytes[place..place + 4].copy_from_slice(&(offset as u32).to_le_bytes());
         bytes[place + word..place + word + 4].copy_from_slice(&(length as u32).to_le_bytes());
         bytes[link] = 3;
@@ -169,13 +178,13 @@ fn sections(dice: &mut Dice, bytes: &mut [u8], wide: bool) {
     bytes[counts..counts + 6].copy_from_slice(&[size as u8, 0, 6, 0, 0, 0]);
 }
 
-/// Where the names of a program's symbols are, if it has sections.
-fn strings(bytes: &[u8]) -> Option<usize> {
+/// Where a section of a program is, if it has any: 3 has names, 5 records.
+fn section(bytes: &[u8], nth: usize) -> Option<usize> {
     let wide = bytes.get(4)? == &2;
     let (size, table, counts, place) = if wide { (64u8, 40, 58, 24) } else { (40, 32, 46, 16) };
     let is_ours =
         bytes.len() > 1024 && bytes[table..table + 2] == 128u16.to_le_bytes() && bytes[counts..counts + 3] == [size, 0, 6];
-    (is_ours && bytes.starts_with(b"\x7fELF")).then(|| number(bytes, 128 + 3 * size as usize + place))
+    (is_ours && bytes.starts_with(b"\x7fELF")).then(|| number(bytes, 128 + nth * size as usize + place))
 }
 
 fn number(bytes: &[u8], at: usize) -> usize {
@@ -184,7 +193,7 @@ fn number(bytes: &[u8], at: usize) -> usize {
 
 /// After bytes were put into a program: its sections follow, and the addresses, sizes and names in their tables.
 fn relink(bytes: &mut [u8], from: usize, more: usize) {
-    let Some(strings) = strings(bytes) else { return };
+    let Some(strings) = section(bytes, 3) else { return };
     let (word, size, row) = if bytes[4] == 2 { (8, 64, 24) } else { (4, 40, 16) };
     let moves = |number: usize, from: usize| number + if number >= from { more } else { 0 };
     let write = |bytes: &mut [u8], at: usize, number: usize| bytes[at..at + 4].copy_from_slice(&(number as u32).to_le_bytes());
@@ -192,8 +201,12 @@ fn relink(bytes: &mut [u8], from: usize, more: usize) {
         let place = header + if word == 8 { 24 } else { 16 };
         let (kind, start, length) = (number(bytes, header + 4), moves(number(bytes, place), from), number(bytes, place + word));
         write(bytes, place, start);
-        let rows = (start..(start + length).min(bytes.len() - 24)).step_by(if kind == 4 { word } else { row });
-        rows.filter(|_| [2, 4, 11].contains(&kind)).for_each(|at| {
+        let rows = (start..(start + length).min(bytes.len() - 24))
+            .step_by([row, word, 24][usize::from(kind == 4) + 2 * usize::from(kind == 1)]);
+        rows.filter(|_| [1, 2, 4, 11].contains(&kind)).for_each(|at| {
+            if kind == 1 {
+                return unwound(bytes, at, from, more);
+            }
             let value = if kind == 4 { at } else { at + word };
             let address = number(bytes, value);
             write(bytes, value, moves(address, 0x10000 + from));
@@ -203,6 +216,24 @@ fn relink(bytes: &mut [u8], from: usize, more: usize) {
                 write(bytes, at, moves(strings + name, from) - strings);
             }
         });
+    }
+}
+
+/// The same for a record of unwinding that is now at a place.
+fn unwound(bytes: &mut [u8], at: usize, from: usize, more: usize) {
+    let moves = |place: i64| place + if place >= from as i64 { more as i64 } else { 0 };
+    let was = |place: usize| if place >= from + more { (place - more) as i64 } else { place as i64 };
+    let far = |bytes: &[u8], at: usize| i64::from(number(bytes, at) as u32 as i32);
+    let write = |bytes: &mut [u8], at: usize, number: i64| bytes[at..at + 4].copy_from_slice(&(number as u32).to_le_bytes());
+    if far(bytes, at + 4) != 0 {
+        let parent = was(at + 4) - far(bytes, at + 4);
+        write(bytes, at + 4, at as i64 + 4 - moves(parent));
+        let function = was(at + 8) + far(bytes, at + 8);
+        let end = function + far(bytes, at + 12);
+        write(bytes, at + 8, moves(function) - at as i64 - 8);
+        write(bytes, at + 12, moves(end) - moves(function));
+        let data = was(at + 17) + far(bytes, at + 17);
+        write(bytes, at + 17, moves(data) - at as i64 - 17);
     }
 }
 
@@ -369,12 +400,13 @@ fn an_applier_written_from_the_document_makes_the_same() {
         // All programs move.
         for node in nodes.iter_mut().filter(|node| node.path.starts_with("bin/")) {
             let What::File(content) = &mut node.what else { continue };
-            let at = match strings(content).filter(|_| dice.below(3) == 0) {
-                Some(strings) => strings + 100,
-                None => 512 + 4 * dice.below(content.len() / 8 + 1),
-            }
-            .min(content.len());
-            let more = 4 * (1 + dice.below(30));
+            // Anywhere, or whole rows among names or records.
+            let nth = [3, 5][dice.below(2)];
+            let (at, more) = match section(content, nth).filter(|_| dice.below(3) == 0) {
+                Some(start) => (start + 24 * (1 + dice.below(4)), 24 * (1 + dice.below(5))),
+                None => (512 + 4 * dice.below(content.len() / 8 + 1), 4 * (1 + dice.below(30))),
+            };
+            let at = at.min(content.len());
             content.splice(at..at, vec![9; more]).for_each(drop);
             relink(content, at, more);
         }

@@ -2,7 +2,7 @@
 
 use crate::base::Result;
 use crate::delta::numbers::{unzigzag, zigzag};
-use crate::delta::predict::{Image, MOST_SEGMENTS, MOST_SYMBOLS, Machine, Segment, Symbols};
+use crate::delta::predict::{Image, MOST_PARENTS, MOST_SEGMENTS, MOST_TABLES, Machine, Segment, Table, tables};
 
 /// Tells it in numbers.
 pub fn write(image: &Image, mut put: impl FnMut(u64)) {
@@ -19,12 +19,18 @@ pub fn write(image: &Image, mut put: impl FnMut(u64)) {
         pair(old.address, new.address);
     }
     image.bases.iter().for_each(|(old, new)| pair(*old, *new));
-    put(image.symbols.len() as u64);
-    for symbols in &image.symbols {
-        put(symbols.fields.into());
-        for (old, new) in [symbols.offset, symbols.length, symbols.strings] {
+    put(image.tables.len() as u64);
+    for table in &image.tables {
+        put(table.kind as u64);
+        put(table.fields.into());
+        for (old, new) in [table.offset, table.length, table.other] {
             put(old);
             put(zigzag(new.wrapping_sub(old) as i64));
+        }
+        if table.kind == tables::Kind::Frames {
+            put(table.parents.len() as u64);
+            let before = [table.offset.0].into_iter().chain(table.parents.iter().copied());
+            table.parents.iter().zip(before).for_each(|(parent, before)| put(parent.wrapping_sub(before)));
         }
     }
 }
@@ -32,33 +38,39 @@ pub fn write(image: &Image, mut put: impl FnMut(u64)) {
 /// Reads it, after the first number, which is not 0; `None` if it makes no sense.
 pub fn read(first: u64, mut next: impl FnMut() -> Result<u64>) -> Result<Option<Image>> {
     let Some(machine) = Machine::of((first - 1) / 2) else { return Ok(None) };
-    let count = next()?;
-    if count > MOST_SEGMENTS {
-        return Ok(None);
-    }
-    let mut pair = || -> Result<(u64, u64)> {
-        let old = next()?;
-        Ok((old, old.wrapping_add_signed(unzigzag(next()?))))
-    };
     let mut image = Image { machine, wide: (first - 1) % 2 == 1, ..Image::default() };
-    for _ in 0..count {
-        let (offset, length, memory, address) = (pair()?, pair()?, pair()?, pair()?);
+    for _ in 0..at_most(next()?, MOST_SEGMENTS) {
+        let (offset, length) = (pair(&mut next)?, pair(&mut next)?);
+        let (memory, address) = (pair(&mut next)?, pair(&mut next)?);
         let old = Segment { offset: offset.0, length: length.0, memory: memory.0, address: address.0 };
         let new = Segment { offset: offset.1, length: length.1, memory: memory.1, address: address.1 };
         image.segments.push((old, new));
     }
-    image.bases = [pair()?, pair()?];
-    let count = next()?;
-    if count > MOST_SYMBOLS {
-        return Ok(None);
-    }
-    for _ in 0..count {
+    image.bases = [pair(&mut next)?, pair(&mut next)?];
+    for _ in 0..at_most(next()?, MOST_TABLES) {
+        let Some(kind) = tables::Kind::of(next()?) else { return Ok(None) };
         let fields = next()? as u8;
-        let mut pair = || -> Result<(u64, u64)> {
-            let old = next()?;
-            Ok((old, old.wrapping_add_signed(unzigzag(next()?))))
-        };
-        image.symbols.push(Symbols { fields, offset: pair()?, length: pair()?, strings: pair()? });
+        let (offset, length, other) = (pair(&mut next)?, pair(&mut next)?, pair(&mut next)?);
+        let mut table = Table { kind, fields, offset, length, other, parents: Vec::new() };
+        if kind == tables::Kind::Frames {
+            let mut parent = offset.0;
+            for _ in 0..at_most(next()?, MOST_PARENTS) {
+                parent = parent.wrapping_add(next()?);
+                table.parents.push(parent);
+            }
+        }
+        image.tables.push(table);
     }
     Ok(image.is_sound().then_some(image))
+}
+
+/// An old number, and the new one as how much more it is.
+fn pair(mut next: impl FnMut() -> Result<u64>) -> Result<(u64, u64)> {
+    let old = next()?;
+    Ok((old, old.wrapping_add_signed(unzigzag(next()?))))
+}
+
+/// Of too many, one more than there may be is enough to tell.
+fn at_most(count: u64, most: u64) -> u64 {
+    count.min(most + 1)
 }

@@ -8,6 +8,7 @@ import hashlib, heapq, lzma, struct, sys
 M64, BLOCK, SPAN = (1 << 64) - 1, 512, 4096
 FLAGS, TEXT, NUMBERS, COPIES, GAPS, SHIFTS, RUNS, CHANGES, LITERALS, MODES = range(10)
 X86, ARM, A64, RISCV = 1, 2, 3, 4
+SYMBOLS, REL, RELA, FRAMES = range(4)
 
 
 class Bad(Exception):
@@ -254,9 +255,18 @@ class Program:
             need(offset + length < 1 << 63 and length <= memory, "a program")
         self.bases = [pair(), pair()]
         count = s.number()
-        need(count <= 8, "a program")
-        # Of each table what is foretold, and old and new: offset, length, offset of the strings.
-        self.symbols = [(s.number() & 0xFF, pair(), pair(), pair()) for _ in range(count)]
+        need(count <= 32, "a program")
+        self.tables = []
+        for _ in range(count):
+            kind, fields = s.number(), s.number() & 0xFF
+            need(kind < 4, "a table")
+            offset, length, other = pair(), pair(), pair()
+            parents = []
+            if kind == FRAMES:
+                for _ in range(s.number()):
+                    parents.append(((parents[-1] if parents else offset[0]) + s.number()) & M64)
+                need(len(parents) <= 256 and parents == sorted(parents), "a table")
+            self.tables.append((kind, fields, offset, length, other, parents))
         self.spans = spans
 
     def map(self):
@@ -323,7 +333,7 @@ class Program:
                 continue
             mode = modes[(new_at + at) // SPAN]
             end = min(len(piece), at + min(old[1], new[1], SPAN - (new_at + at) % SPAN))
-            for _, offset, _, _ in self.symbols:
+            for _, _, offset, _, _, _ in self.tables:
                 ahead = [begin - place for begin, place in zip(offset, (old_at, new_at)) if begin > place + at]
                 end = min([end] + ahead)
             if mode == 0:
@@ -340,36 +350,83 @@ class Program:
                 at += by
 
     def table(self, piece, at, old_at, new_at):
-        """The first table of symbols that both places are in: how many bytes of it follow, after its rows are foretold; 0: none."""
+        """The first table that both places are in: how many bytes of it follow, after its rows are foretold; 0: none."""
         old_at, new_at = old_at + at, new_at + at
-        for fields, offset, length, strings in self.symbols:
+        for table in self.tables:
+            kind, _, offset, length, _, _ = table
             left = min(offset[0] + length[0] - old_at, offset[1] + length[1] - new_at)
             if offset[0] <= old_at and offset[1] <= new_at and left > 0:
                 left = min(left, len(piece) - at)
-                word, row = (8, 24) if self.wide else (4, 16)
+                if kind == FRAMES:
+                    self.frames(piece, at, at + left, old_at - at, new_at - at, table)
+                    return left
+                word = 8 if self.wide else 4
+                row = {SYMBOLS: 8 + 2 * word, REL: 2 * word, RELA: 3 * word}[kind]
                 for first in range(at + -(old_at - offset[0]) % row, at + left - row + 1, row):
-                    self.symbol(piece, first, word, fields, strings)
+                    self.row(piece, first, word, table)
                 return left
         return 0
 
-    def symbol(self, p, at, word, fields, strings):
-        def field(by, n):
-            return int.from_bytes(p[at + by:at + by + n], "little")
-
-        def put(by, n, value):
-            p[at + by:at + by + n] = (value & (1 << 8 * n) - 1).to_bytes(n, "little")
-        name, value, size = field(0, 4), field(word, word), field(2 * word, word)
-        moved = self.moved(strings[0] + name & M64) if fields & 1 and name else None
+    def row(self, p, at, word, table):
+        kind, fields, _, _, other, _ = table
+        third = 2 * word
+        if kind == SYMBOLS:
+            name, n, value, scale = 0, 4, word, 1
+        else:
+            name, n, value, scale = (12, 4, 0, 24) if word == 8 else (5, 3, 0, 16)
+        number = field_of(p, at + name, n)
+        moved = self.moved(other[0] + number * scale & M64) if fields & 1 and number else None
         if moved is not None:
-            put(0, 4, moved - strings[1])
-        to = self.aim(value) if value >= 4096 else None
-        if to is None:
+            set_field(p, at + name, n, ((moved - other[1]) & M64) // scale)
+        address = field_of(p, at + value, word)
+        to = self.address(address)
+        if to is not None and fields & 2:
+            set_field(p, at + value, word, to)
+        if fields & 4 and kind == RELA:
+            addend = self.address(field_of(p, at + third, word))
+            if addend is not None:
+                set_field(p, at + third, word, addend)
+        if fields & 4 and kind == SYMBOLS and to is not None:
+            grown = self.grown(address, field_of(p, at + third, word), to)
+            if grown is not None:
+                set_field(p, at + third, word, grown)
+
+    def address(self, value):
+        return self.aim(value) if value >= 4096 else None
+
+    def grown(self, address, size, to):
+        last = self.aim(address + size - 1) if size > 1 else None
+        return last - to + 1 if last is not None and last >= to else None
+
+    def frames(self, p, at, end, old, new, table):
+        _, fields, offset, _, _, parents = table
+        homes = self.place(self.old, old + at), self.place(self.new, new + at)
+        if None in homes:
             return
-        if fields & 2:
-            put(word, word, to)
-        last = self.aim(value + size - 1) if fields & 4 and size > 1 else None
-        if last is not None and last >= to:
-            put(2 * word, word, last - to + 1)
+        before, after = homes[0][0] - at, homes[1][0] - at
+        at += (offset[0] - old - at) % 4
+        while at + 4 <= end:
+            parent = old + at - field_of(p, at, 4)
+            if parent not in parents:
+                at += 4
+                continue
+            to = self.moved(parent)
+            if fields & 1 and to is not None:
+                set_field(p, at, 4, new + at - to)
+            at += 4
+            if at + 8 <= end:
+                function, size = before + at + sext(field_of(p, at, 4), 32) & M64, field_of(p, at + 4, 4)
+                to = self.aim(function)
+                if to is not None:
+                    if fields & 2:
+                        set_field(p, at, 4, to - after - at)
+                    grown = self.grown(function, size, to) if fields & 4 else None
+                    if grown is not None:
+                        set_field(p, at + 4, 4, grown)
+            if fields & 8 and at + 13 <= end and p[at + 8] == 4 and field_of(p, at + 9, 4):
+                to = self.aim(before + at + 9 + sext(field_of(p, at + 9, 4), 32))
+                if to is not None:
+                    set_field(p, at + 9, 4, to - after - at - 9)
 
     def code(self, p, at, old, new, mode):
         if self.machine == X86:
@@ -544,6 +601,14 @@ class Program:
                 put(p, at, to)
                 return 4
         return 0
+
+
+def field_of(p, at, n):
+    return int.from_bytes(p[at:at + n], "little")
+
+
+def set_field(p, at, n, value):
+    p[at:at + n] = (value & (1 << 8 * n) - 1).to_bytes(n, "little")
 
 
 def get(piece, at):

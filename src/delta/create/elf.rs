@@ -1,7 +1,7 @@
 //! What a program's file says about itself: only the making side reads it.
 
-use crate::delta::predict::symbols::field;
-use crate::delta::predict::{Image, MOST_SEGMENTS, MOST_SYMBOLS, Machine, Segment, Symbols};
+use crate::delta::predict::tables::Kind;
+use crate::delta::predict::{Image, MOST_PARENTS, MOST_SEGMENTS, MOST_TABLES, Machine, Segment, Table};
 use std::ops::Range;
 
 /// A little-endian ELF file.
@@ -14,6 +14,36 @@ pub struct Program {
     /// Where .text begins, and the index of unwinding tables.
     bases: [u64; 2],
     sections: Vec<Section>,
+    /// Where records of unwinding begin that others refer to.
+    parents: Vec<u64>,
+}
+
+impl Section {
+    /// What rows it has, if it is a table.
+    pub fn rows(&self) -> Option<Kind> {
+        match (self.kind, &self.name[..]) {
+            (_, b".eh_frame") => Some(Kind::Frames),
+            (2 | 11, _) => Some(Kind::Symbols),
+            (4, _) => Some(Kind::Rela),
+            (9, _) => Some(Kind::Rel),
+            _ => None,
+        }
+    }
+}
+
+/// Records of .eh_frame (LSB, "Exception Frames"): where each begins and ends, and its parent, the distance of another before it; 0: it
+/// is one itself.
+pub fn frames(bytes: &[u8]) -> impl Iterator<Item = (Range<usize>, u32)> {
+    let word = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        // A length of 0 ends them, one of all ones would be followed by a wide one.
+        let length = word(at).filter(|length| (4..u32::MAX).contains(length))?;
+        let end = (at + 4).checked_add(length as usize).filter(|end| *end <= bytes.len())?;
+        let record = (at..end, word(at + 4)?);
+        at = end;
+        Some(record)
+    })
 }
 
 /// A named part of a program.
@@ -35,9 +65,7 @@ pub struct Section {
 const MOST_HEADERS: u64 = 4096;
 /// The longest name of a section.
 const LONGEST_NAME: usize = 256;
-/// Types of sections: symbols, those of a library's users, and what has no bytes in the file.
-const SYMBOLS: u64 = 2;
-const DYNAMIC_SYMBOLS: u64 = 11;
+/// The type of sections that have no bytes in the file.
 const NO_BITS: u64 = 8;
 const PAGE: u64 = 4096;
 
@@ -120,7 +148,10 @@ impl Program {
         if let Some(text) = sections.iter().find(|section| section.name == b".text") {
             bases[0] = text.address;
         }
-        (!segments.is_empty()).then_some(Program { machine, wide: reader.wide, segments, bases, sections })
+        let records = sections.iter().find(|section| section.rows() == Some(Kind::Frames)).map_or(0..0, |s| s.range.clone());
+        let parents = frames(&bytes[records.clone()]).filter(|(_, parent)| *parent == 0).take(MOST_PARENTS as usize);
+        let parents = parents.map(|(range, _)| (records.start + range.start) as u64).collect();
+        (!segments.is_empty()).then_some(Program { machine, wide: reader.wide, segments, bases, sections, parents })
     }
 
     /// This as the old and `new` as the new program, if they are of one kind.
@@ -135,7 +166,7 @@ impl Program {
             wide: self.wide,
             segments: pairs.map(|((old, _), (new, _))| (*old, *new)).collect(),
             bases: [(self.bases[0], new.bases[0]), (self.bases[1], new.bases[1])],
-            symbols: Vec::new(),
+            tables: Vec::new(),
         };
         image.is_sound().then_some(image)
     }
@@ -146,21 +177,20 @@ impl Program {
         if let (Some(old), Some(new), true) = (self.rest(), new.rest(), image.segments.len() < MOST_SEGMENTS as usize) {
             image.segments.push((old, new));
         }
-        for table in new.sections.iter().filter(|s| [SYMBOLS, DYNAMIC_SYMBOLS].contains(&s.kind)) {
-            let old = self.sections.iter().find(|s| (&s.name, s.kind) == (&table.name, table.kind));
-            let strings = |program: &Program, table: &Section| Some(program.sections.get(table.link)?.range.start as u64);
-            if let Some(old) = old
-                && let Some(strings) = strings(self, old).zip(strings(new, table))
-                && image.symbols.len() < MOST_SYMBOLS as usize
-            {
-                image.symbols.push(Symbols {
-                    offset: (old.range.start as u64, table.range.start as u64),
-                    length: (old.range.len() as u64, table.range.len() as u64),
-                    strings,
-                    fields: field::NAME | field::VALUE | field::SIZE,
-                });
-            }
+        for new_table in &new.sections {
+            let old_table = self.sections.iter().find(|s| (&s.name, s.kind) == (&new_table.name, new_table.kind));
+            let (Some(old_table), Some(kind)) = (old_table, new_table.rows()) else { continue };
+            let other = |program: &Program, table: &Section| program.sections.get(table.link).map_or(0, |s| s.range.start as u64);
+            image.tables.push(Table {
+                kind,
+                fields: u8::MAX,
+                offset: (old_table.range.start as u64, new_table.range.start as u64),
+                length: (old_table.range.len() as u64, new_table.range.len() as u64),
+                other: (other(self, old_table), other(new, new_table)),
+                parents: if kind == Kind::Frames { self.parents.clone() } else { Vec::new() },
+            });
         }
+        image.tables.truncate(MOST_TABLES as usize);
         image
     }
 

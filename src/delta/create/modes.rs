@@ -1,8 +1,8 @@
 //! Which rules fit which part of a body, and which fields of its symbols: tried out, and the best taken.
 
 use crate::delta::create::pieces::Copy;
-use crate::delta::predict::symbols::field;
-use crate::delta::predict::{Image, MODE_SPAN, Machine, Map, Span, Symbols, foretell, rule};
+use crate::delta::predict::tables::field;
+use crate::delta::predict::{Image, MODE_SPAN, Machine, Map, Span, Table, foretell, rule};
 
 /// Another mode than that of the part before must be better by so many bytes.
 const CHANGE: u32 = 3;
@@ -54,33 +54,29 @@ pub fn choose(old: &[u8], new: &[u8], copies: &[Copy], map: &Map) -> Vec<u8> {
     chosen
 }
 
-/// Which fields of tables of symbols are to be foretold: those that are then right more often. `copies` are those of the old body, their
-/// places relative to it.
+/// Which fields of tables are to be foretold: those that are then right more often. `copies` are those of the old body, their places
+/// relative to it.
 pub fn choose_fields(image: &mut Image, old: &[u8], new: &[u8], copies: &[Copy]) {
     let spans = copies.iter().map(|c| Span::of(c.from as u64, c.at as u64, c.length as u64));
     let map = Map::new(image.clone(), spans.collect());
-    for table in &mut image.symbols {
-        let wrong = |fields: u8| {
-            let mut wrong = 0;
+    for table in &mut image.tables {
+        let mut counts = [0usize; 5];
+        for (count, fields) in counts.iter_mut().zip([0, field::OTHER, field::ADDRESS, field::SIZE, field::DATA]) {
+            let table = Table { fields, ..table.clone() };
             for copy in copies {
-                let table = Symbols { fields, ..*table };
-                let (mut from, mut at, mut length) = (copy.from, copy.at, copy.length);
-                let skip = (table.offset.0 as usize).saturating_sub(from).max((table.offset.1 as usize).saturating_sub(at));
-                (from, at, length) = (from + skip, at + skip, length.saturating_sub(skip));
+                let skip =
+                    (table.offset.0 as usize).saturating_sub(copy.from).max((table.offset.1 as usize).saturating_sub(copy.at));
+                let (from, at, length) = (copy.from + skip, copy.at + skip, copy.length.saturating_sub(skip));
                 let left = table.left(from as u64, at as u64).map_or(0, |left| length.min(left as usize));
-                let mut piece = old[from.min(old.len())..][..left].to_vec();
                 if left > 0 {
-                    table.foretell(&mut piece, from as u64, &map);
-                    wrong += piece.iter().zip(&new[at..]).filter(|(made, new)| made != new).count();
+                    let mut piece = old[from..from + left].to_vec();
+                    table.foretell(&mut piece, from as u64, at as u64, &map);
+                    *count += piece.iter().zip(&new[at..]).filter(|(made, new)| made != new).count();
                 }
             }
-            wrong
-        };
-        let without = wrong(0);
-        table.fields = [field::NAME, field::VALUE, field::SIZE]
-            .into_iter()
-            .filter(|bit| wrong(*bit) < without)
-            .fold(0, |all, bit| all | bit);
+        }
+        let bits = [field::OTHER, field::ADDRESS, field::SIZE, field::DATA].into_iter().zip(&counts[1..]);
+        table.fields = bits.filter(|(_, count)| **count < counts[0]).fold(0, |all, (bit, _)| all | bit);
     }
-    image.symbols.retain(|table| table.fields != 0);
+    image.tables.retain(|table| table.fields != 0);
 }

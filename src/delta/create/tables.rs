@@ -1,11 +1,11 @@
 //! Tables of addresses: when rows come or go all others look alike, since each differs from its neighbours in a byte or two. Which row is
 //! which is seen once their addresses have been foretold.
 
-use crate::delta::create::elf::{Program, Section};
+use crate::delta::create::elf::{self, Program, Section};
 use crate::delta::create::pieces::{Copy, put};
 use crate::delta::create::rows::{COPY, Rows, copies as copies_of, paired};
-use crate::delta::predict::symbols::field;
-use crate::delta::predict::{Image, LEAST_ADDRESS, MODE_SPAN, Map, Span, Symbols, foretell, rule};
+use crate::delta::predict::tables::field;
+use crate::delta::predict::{Image, LEAST_ADDRESS, MODE_SPAN, Map, Span, Table, foretell, rule};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
@@ -166,8 +166,7 @@ fn new_rows(sides: &Sides<'_>, kind: Kind, new: &Section) -> Rows {
 /// The names of a table of symbols: one follows its symbol.
 fn names(sides: &Sides<'_>, word: usize, old: &Section, new: &Section, map: &Map) -> (Rows, Rows) {
     let mut bytes = sides.old.0[old.range.clone()].to_vec();
-    let table = Symbols { offset: (0, 0), length: (u64::MAX, u64::MAX), strings: (0, 0), fields: field::VALUE };
-    table.foretell(&mut bytes, 0, map);
+    Table { fields: field::ADDRESS, ..Table::default() }.foretell(&mut bytes, 0, 0, map);
     let strings =
         |side: &(_, &Program), table: &Section| side.1.sections().get(table.link).map(|s| s.range.clone()).unwrap_or_default();
     let rows = |symbols: &[u8], strings: Range<usize>, body: &[u8]| {
@@ -231,23 +230,18 @@ fn symbol(row: &[u8], word: usize) -> (usize, Option<u64>) {
     (number(&row[..4]) as usize, (value >= LEAST_ADDRESS).then(|| hashed((value, kind))))
 }
 
-/// Records of .eh_frame (LSB, "Exception Frames"): what counts is which function they are of.
+/// Records of unwinding: what counts is which function they are of.
 fn frames(bytes: &[u8], section: &Section, aim: impl Fn(u64) -> Option<u64>) -> Rows {
-    let word = |at: usize| bytes.get(at..at + 4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
-    let (mut all, mut at) = (Rows::default(), 0);
-    // A length of 0 ends them, one of all ones would be followed by a wide one.
-    while let Some(length) = word(at).filter(|length| (4..u32::MAX).contains(length)) {
-        let end = (at + 4).checked_add(length as usize).filter(|end| *end <= bytes.len());
-        let (Some(parent), Some(end)) = (word(at + 4), end) else { break };
-        let place = section.address.wrapping_add(at as u64 + 8);
-        let function = word(at + 8).map(|far| place.wrapping_add(i64::from(far as i32) as u64));
-        all.starts.push(section.range.start + at);
-        all.keys.push(match (parent, function) {
-            (1.., Some(function)) => (hashed((0, aim(function))), None),
-            _ => (hashed(&bytes[at..end]), None),
+    let mut all = Rows { end: section.range.start, ..Rows::default() };
+    for (range, parent) in elf::frames(bytes) {
+        let far = bytes.get(range.start + 8..range.end).and_then(|rest| rest.first_chunk()).map(|far| i32::from_le_bytes(*far));
+        let place = section.address.wrapping_add(range.start as u64 + 8);
+        all.starts.push(section.range.start + range.start);
+        all.keys.push(match (parent, far) {
+            (1.., Some(far)) => (hashed((0, aim(place.wrapping_add(i64::from(far) as u64)))), None),
+            _ => (hashed(&bytes[range.clone()]), None),
         });
-        at = end;
+        all.end = section.range.start + range.end;
     }
-    all.end = section.range.start + at;
     all
 }

@@ -8,11 +8,11 @@ pub mod a64;
 pub mod arm;
 mod map;
 pub mod riscv;
-pub mod symbols;
+pub mod tables;
 pub mod x86;
 
 pub use map::{Image, MOST_SEGMENTS, Map, Segment, Span};
-pub use symbols::{MOST_SYMBOLS, Symbols};
+pub use tables::{MOST_PARENTS, MOST_TABLES, Table};
 
 /// Bytes of a new body that share a mode.
 pub const MODE_SPAN: usize = 4096;
@@ -71,9 +71,9 @@ pub fn foretell(piece: &mut [u8], old_at: u64, new_at: u64, modes: &[u8], map: &
     let mut at = 0;
     while at < piece.len() {
         let (old, new) = (old_at + at as u64, new_at + at as u64);
-        if let Some((table, left)) = image.symbols.iter().find_map(|table| Some((table, table.left(old, new)?))) {
+        if let Some((table, left)) = image.tables.iter().find_map(|table| Some((table, table.left(old, new)?))) {
             let end = piece.len().min(at.saturating_add(usize::try_from(left).unwrap_or(usize::MAX)));
-            table.foretell(&mut piece[at..end], old, map);
+            table.foretell(&mut piece[at..end], old, new, map);
             at = end;
             continue;
         }
@@ -82,10 +82,10 @@ pub fn foretell(piece: &mut [u8], old_at: u64, new_at: u64, modes: &[u8], map: &
         // Both places must be loaded; where they are in which segment changes rarely.
         let (Some((old_address, old_left)), Some((new_address, new_left))) = (image.old_address(old), image.new_address(new))
         else {
-            at += image.step_to_segment(old, new).min(image.step_to_symbols(old, new)).min(to_border as u64).max(1) as usize;
+            at += image.step_to_segment(old, new).min(image.step_to_table(old, new)).min(to_border as u64).max(1) as usize;
             continue;
         };
-        let left = old_left.min(new_left).min(image.step_to_symbols(old, new));
+        let left = old_left.min(new_left).min(image.step_to_table(old, new));
         let stretch = to_border.min(usize::try_from(left).unwrap_or(usize::MAX)).min(piece.len() - at);
         if mode == 0 {
             at += stretch;

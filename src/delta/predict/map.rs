@@ -1,6 +1,6 @@
 //! Where the addresses of an old program went in a new one.
 
-use crate::symbols::{MOST_SYMBOLS, Symbols};
+use crate::tables::{MOST_PARENTS, MOST_TABLES, Table};
 use crate::{Machine, rule};
 use std::cell::Cell;
 use std::collections::BinaryHeap;
@@ -41,8 +41,8 @@ pub struct Image {
     pub segments: Vec<(Segment, Segment)>,
     /// Addresses that tables of words are relative to, old and new.
     pub bases: [(u64, u64); 2],
-    /// Tables of symbols.
-    pub symbols: Vec<Symbols>,
+    /// Tables that are told of apart from their segments.
+    pub tables: Vec<Table>,
 }
 
 impl Image {
@@ -50,7 +50,8 @@ impl Image {
     pub fn is_sound(&self) -> bool {
         let fits = |s: &Segment| s.offset.checked_add(s.length).is_some_and(|end| end <= i64::MAX as u64) && s.length <= s.memory;
         self.segments.len() <= MOST_SEGMENTS as usize
-            && self.symbols.len() <= MOST_SYMBOLS as usize
+            && self.tables.len() <= MOST_TABLES as usize
+            && self.tables.iter().all(|t| t.parents.len() <= MOST_PARENTS as usize && t.parents.is_sorted())
             && self.segments.iter().all(|(old, new)| fits(old) && fits(new))
     }
 
@@ -83,10 +84,10 @@ impl Image {
         all.min().unwrap_or(u64::MAX)
     }
 
-    /// How far to where the next table of symbols begins, in either file.
-    pub fn step_to_symbols(&self, old: u64, new: u64) -> u64 {
+    /// How far to where the next table begins, in either file.
+    pub fn step_to_table(&self, old: u64, new: u64) -> u64 {
         let ahead = |start: u64, at: u64| start.checked_sub(at).filter(|by| *by > 0).unwrap_or(u64::MAX);
-        let all = self.symbols.iter().map(|s| ahead(s.offset.0, old).min(ahead(s.offset.1, new)));
+        let all = self.tables.iter().map(|s| ahead(s.offset.0, old).min(ahead(s.offset.1, new)));
         all.min().unwrap_or(u64::MAX)
     }
 
