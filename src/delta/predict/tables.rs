@@ -68,19 +68,22 @@ impl Table {
     /// Foretells what is whole in a piece of the table, of these places of the old and the new file.
     pub fn foretell(&self, piece: &mut [u8], old: u64, new: u64, map: &Map) {
         let wide = map.image().wide;
-        let (length, row): (u64, fn(&Table, &mut [u8], &Map)) = match (self.kind, wide) {
-            (Kind::Frames, _) => return self.frames(piece, old, new, map),
-            (Kind::Symbols, true) => (24, Table::symbol::<8>),
-            (Kind::Symbols, false) => (16, Table::symbol::<4>),
-            (Kind::Rel, true) => (16, Table::relocation::<8>),
-            (Kind::Rel, false) => (8, Table::relocation::<4>),
-            (Kind::Rela, true) => (24, Table::relocation::<8>),
-            (Kind::Rela, false) => (12, Table::relocation::<4>),
+        let word = if wide { 8 } else { 4 };
+        let length = match self.kind {
+            Kind::Frames => return self.frames(piece, old, new, map),
+            Kind::Symbols => 8 + 2 * word,
+            Kind::Rel => 2 * word,
+            Kind::Rela => 3 * word,
         };
         let into = (old - self.offset.0) % length;
         let first = if into == 0 { 0 } else { length - into };
-        let whole = piece.get_mut(first as usize..).unwrap_or_default();
-        whole.chunks_exact_mut(length as usize).for_each(|bytes| row(self, bytes, map));
+        let rows = piece.get_mut(first as usize..).unwrap_or_default().chunks_exact_mut(length as usize);
+        match (self.kind, wide) {
+            (Kind::Symbols, true) => rows.for_each(|row| self.symbol::<8>(row, map)),
+            (Kind::Symbols, false) => rows.for_each(|row| self.symbol::<4>(row, map)),
+            (_, true) => rows.for_each(|row| self.relocation::<8>(row, map)),
+            (_, false) => rows.for_each(|row| self.relocation::<4>(row, map)),
+        }
     }
 
     fn has(&self, bit: u8) -> bool {
