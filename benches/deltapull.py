@@ -7,7 +7,7 @@ PAIR is a folder with old.tar and new.tar, which become images of one layer at d
 system of their own on a loop device; the delta's has the old image. Of several runs each figure's least is taken. Exits with 1 if a
 bound of the specification is broken. Needs root and docker-registry.
 """
-import argparse, glob, gzip, hashlib, json, os, subprocess, sys, time
+import argparse, glob, gzip, hashlib, json, os, shutil, subprocess, sys, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "tests", "lib"))
@@ -125,6 +125,8 @@ def main():
     a = ap.parse_args()
     a.binary = os.path.abspath(a.binary)
     os.makedirs(a.work, exist_ok=True)
+    # A delta that another build has left there might be smaller, and be taken.
+    shutil.rmtree(f"{a.work}/registry", ignore_errors=True)
     with open(f"{a.work}/registry.yml", "w") as f:
         f.write(f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {a.work}/registry}}}}\nhttp: {{addr: '127.0.0.1:{PORT}'}}\n")
     registry = subprocess.Popen(["docker-registry", "serve", f"{a.work}/registry.yml"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
