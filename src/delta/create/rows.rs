@@ -1,7 +1,6 @@
 //! Rows of two tables, and which follows which.
 
 use crate::delta::create::pieces::Copy;
-use std::collections::HashMap;
 
 /// What things cost, in tenths of a byte: a row that is copied from another one, and a copy.
 const WRONG: usize = 20;
@@ -9,8 +8,23 @@ pub const COPY: usize = 45;
 /// Rows that are looked at to tell whether another place is better.
 const AHEAD: usize = 64;
 
-/// Rows by what they say.
-type Places = HashMap<u64, Vec<usize>>;
+/// Rows by what they say: keys and numbers, rising.
+struct Places(Vec<(u64, usize)>);
+
+impl Places {
+    fn of(rows: impl Iterator<Item = (u64, usize)>) -> Places {
+        let mut all: Vec<(u64, usize)> = rows.collect();
+        all.sort_unstable();
+        Places(all)
+    }
+
+    /// The first row from `row` on that says this; if there is none, the last.
+    fn near(&self, key: u64, row: usize) -> Option<usize> {
+        let at = self.0.partition_point(|place| *place < (key, row));
+        let is = |place: &&(u64, usize)| place.0 == key;
+        self.0.get(at).filter(is).or_else(|| self.0.get(at.checked_sub(1)?).filter(is)).map(|place| place.1)
+    }
+}
 
 /// The rows of a table: where each begins, and what it says apart from where it stands.
 #[derive(Default)]
@@ -32,23 +46,16 @@ impl Rows {
 
 /// For each new row the old one that it is copied from.
 pub fn paired(old: &Rows, new: &Rows) -> Vec<Option<usize>> {
-    let (mut by_all, mut by_part): (Places, Places) = Default::default();
-    for (nth, (all, part)) in old.keys.iter().enumerate() {
-        by_all.entry(*all).or_default().push(nth);
-        if let Some(part) = part {
-            by_part.entry(*part).or_default().push(nth);
-        }
-    }
+    let by_all = Places::of(old.keys.iter().enumerate().map(|(nth, key)| (key.0, nth)));
+    let by_part = Places::of(old.keys.iter().enumerate().filter_map(|(nth, key)| Some((key.1?, nth))));
     let mut pairs = Vec::with_capacity(new.keys.len());
     let mut next: Option<usize> = None;
     for (nth, (all, part)) in new.keys.iter().enumerate() {
         let goes_on = next.filter(|next| *next < old.keys.len());
-        let places = by_all.get(all).or_else(|| by_part.get(part.as_ref()?));
+        let from = goes_on.unwrap_or(0);
         if !goes_on.is_some_and(|row| old.is(row, new, nth))
-            && let Some(places) = places
+            && let Some(row) = by_all.near(*all, from).or_else(|| by_part.near((*part)?, from))
         {
-            let near = places.partition_point(|row| *row < goes_on.unwrap_or(0)).min(places.len() - 1);
-            let row = places[near];
             let run = (0..AHEAD).take_while(|by| old.is(row + by, new, nth + by)).count();
             let wrong = goes_on.map_or(run, |next| (0..run).filter(|by| !old.is(next + by, new, nth + by)).count());
             if goes_on.is_none() || wrong * WRONG > COPY {
