@@ -296,7 +296,15 @@ fn sections(dice: &mut Dice<'_>, bytes: &mut [u8], wide: bool) {
             _ => {
                 let (name, kind) = ALL[dice.below(ALL.len())];
                 bytes[names + 12 * nth..][..name.len()].copy_from_slice(name);
-                (12 * nth, kind, dice.below(names), dice.below(names / 4))
+                let (offset, length) = (dice.below(names) & !7, dice.below(names / 4));
+                // Many addresses.
+                if kind != 1 && dice.below(2) == 0 {
+                    for at in (offset.max(512)..(offset + length).min(names - 8)).step_by(word) {
+                        let address = 0x1_0000 + dice.random() % names as u64;
+                        bytes[at..at + word].copy_from_slice(&address.to_le_bytes()[..word]);
+                    }
+                }
+                (12 * nth, kind, offset, length)
             }
         };
         let fields = [offset as u64, length as u64];
