@@ -172,7 +172,7 @@ impl Program {
     }
 
     /// Adds what is not loaded, or is told of apart from being loaded: what follows the segments in the file, where debuggers look, gets
-    /// addresses that follow theirs; and tables of symbols.
+    /// addresses that follow theirs; and tables of mixed rows.
     pub fn with_tables(&self, new: &Program, mut image: Image) -> Image {
         if let (Some(old), Some(new), true) = (self.rest(), new.rest(), image.segments.len() < MOST_SEGMENTS as usize) {
             image.segments.push((old, new));

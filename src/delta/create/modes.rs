@@ -1,4 +1,4 @@
-//! Which rules fit which part of a body, and which fields of its symbols: tried out, and the best taken.
+//! Which rules fit which part of a body, and which fields of its tables: tried out, and the best taken.
 
 use crate::delta::create::pieces::Copy;
 use crate::delta::predict::tables::field;

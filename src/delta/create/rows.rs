@@ -2,12 +2,6 @@
 
 use crate::delta::create::pieces::Copy;
 
-/// What things cost, in tenths of a byte: a row that is copied from another one, and a copy.
-const WRONG: usize = 20;
-pub const COPY: usize = 45;
-/// Rows that are looked at to tell whether another place is better.
-const AHEAD: usize = 64;
-
 /// Rows by what they say: keys and numbers, rising.
 struct Places(Vec<(u64, usize)>);
 
@@ -56,11 +50,7 @@ pub fn paired(old: &Rows, new: &Rows) -> Vec<Option<usize>> {
         if !goes_on.is_some_and(|row| old.is(row, new, nth))
             && let Some(row) = by_all.near(*all, from).or_else(|| by_part.near((*part)?, from))
         {
-            let run = (0..AHEAD).take_while(|by| old.is(row + by, new, nth + by)).count();
-            let wrong = goes_on.map_or(run, |next| (0..run).filter(|by| !old.is(next + by, new, nth + by)).count());
-            if goes_on.is_none() || wrong * WRONG > COPY {
-                next = Some(row);
-            }
+            next = Some(row);
         }
         let row = next.filter(|next| *next < old.keys.len());
         pairs.push(row);
@@ -104,8 +94,9 @@ mod tests {
         let some = |all: &[usize]| all.iter().copied().map(Some).collect::<Vec<_>>();
         assert_eq!(pairs(&[1, 2, 3, 4, 5, 6, 7], &[1, 2, 9, 3, 4, 5, 6, 7]), some(&[0, 1, 2, 2, 3, 4, 5, 6]));
         assert_eq!(pairs(&[1, 2, 3, 4, 5, 6, 7], &[1, 2, 4, 5, 6, 7]), some(&[0, 1, 3, 4, 5, 6]));
-        // One row that is elsewhere is not worth two copies.
-        assert_eq!(pairs(&[1, 2, 3, 4, 5, 6, 7], &[1, 2, 7, 4, 5, 6, 7]), some(&[0, 1, 2, 3, 4, 5, 6]));
+        assert_eq!(pairs(&[1, 2, 3, 4, 5, 6, 7], &[1, 2, 7, 4, 5, 6, 7]), some(&[0, 1, 6, 3, 4, 5, 6]));
+        // Of several that say the same the next, or if nothing goes on the first.
+        assert_eq!(pairs(&[1, 2, 3, 2, 4, 2, 5], &[3, 2, 9, 2, 5, 2]), some(&[2, 3, 4, 5, 6, 1]));
         // Nothing to go on with.
         assert_eq!(pairs(&[1, 2], &[8, 1, 2, 9]), [None, Some(0), Some(1), None]);
         assert_eq!(pairs(&[], &[8]), [None]);

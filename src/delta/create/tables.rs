@@ -3,7 +3,7 @@
 
 use crate::delta::create::elf::{self, Program, Section};
 use crate::delta::create::pieces::{Copy, put};
-use crate::delta::create::rows::{COPY, Rows, copies as copies_of, paired};
+use crate::delta::create::rows::{Rows, copies as copies_of, paired};
 use crate::delta::predict::tables::field;
 use crate::delta::predict::{Image, LEAST_ADDRESS, MODE_SPAN, Map, Span, Table, foretell, rule};
 use std::collections::BTreeMap;
@@ -20,10 +20,13 @@ pub struct Sides<'a> {
     pub within: &'a Range<usize>,
 }
 
-/// What things cost, in tenths of a byte: a run of changed bytes, one of them, a literal.
+/// What things cost, in tenths of a byte: a copy, a run of changed bytes, one of them, a literal.
+const COPY: usize = 25;
 const RUN: usize = 8;
 const CHANGE: usize = 8;
-const LITERAL: usize = 6;
+const LITERAL: usize = 5;
+/// Rounds: what has been set right in one is spoken of in the next.
+const ROUNDS: usize = 2;
 /// And what is spoken of elsewhere, and not where it would be looked for.
 const FOUND: usize = 20;
 
@@ -49,6 +52,7 @@ fn kind(section: &Section, wide: bool) -> Option<Kind> {
         (0x7000_0001, b".ARM.exidx") => Some(Kind::Exidx),
         (4, _) => Some(Kind::Words(if wide { 24 } else { 12 })),
         (9, _) => Some(Kind::Words(if wide { 16 } else { 8 })),
+        (14 | 15, _) | (_, b".data.rel.ro" | b".got" | b".got.plt" | b".data") => Some(Kind::Words(if wide { 8 } else { 4 })),
         (2 | 11, _) => Some(Kind::Symbols(if wide { 8 } else { 4 })),
         _ => None,
     }
@@ -69,7 +73,7 @@ impl Kind {
 /// Sets the copies of tables right; all others stay.
 pub fn realign(sides: &Sides<'_>, image: &Image, mut copies: Vec<Copy>) -> Vec<Copy> {
     // An index speaks of the places of records, and symbols of those of their names.
-    for first in [true, false] {
+    for first in [true, false].repeat(ROUNDS) {
         let map = Map::new(image.clone(), spans(sides, &copies));
         for new in sides.new.1.sections() {
             let old = sides.old.1.sections().iter().find(|old| (&old.name, old.kind) == (&new.name, new.kind));
