@@ -1,6 +1,6 @@
 //! What a program's file says about itself: only the making side reads it.
 
-use crate::delta::predict::tables::Kind;
+use crate::delta::predict::tables::{Kind, number};
 use crate::delta::predict::{Image, MOST_PARENTS, MOST_SEGMENTS, MOST_TABLES, Machine, Segment, Table};
 use std::ops::Range;
 
@@ -77,8 +77,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn number(&self, at: u64, length: usize) -> Option<u64> {
         let at = usize::try_from(at).ok()?;
-        let field = self.bytes.get(at..at.checked_add(length)?)?;
-        Some(field.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte)))
+        Some(number(self.bytes.get(at..at.checked_add(length)?)?))
     }
 
     /// A field of the machine's size, at one of two places.

@@ -15,7 +15,7 @@ use crate::base::{Error, Result};
 use crate::delta::format::{Head, Section};
 use crate::delta::group::Group;
 use crate::delta::numbers::{Shifts, zigzag};
-use crate::delta::predict::{Image, Map, Span, foretell};
+use crate::delta::predict::{Image, Map, foretell};
 use crate::delta::program;
 use crate::delta::{LARGEST_PROGRAM, LONGEST_COPY, MOST_COPIES, flag};
 use crate::image::Digest;
@@ -300,26 +300,22 @@ impl Maker<'_> {
     /// What copied bytes become, after addresses in them have been foretold.
     fn differences(&mut self, body: &[u8], main: &Range<usize>, copies: &[Copy], image: Option<Image>) {
         let old = &self.layer.base[main.clone()];
-        let inside = |copy: &&Copy| main.contains(&copy.from) && copy.from + copy.length <= main.end;
-        let image = image.filter(|_| copies.iter().any(|copy| inside(&copy)));
-        let Some(mut image) = image else {
+        let of_main = pieces::of_body(copies, main);
+        let Some(image) = image.filter(|_| !of_main.is_empty()) else {
             self.out.number(Section::Numbers, 0);
             for copy in copies {
                 self.differ(&body[copy.at..copy.at + copy.length], &self.layer.base[copy.from..copy.from + copy.length]);
             }
             return;
         };
-        let relative = |copy: &Copy| Copy { from: copy.from - main.start, ..*copy };
-        let of_main: Vec<Copy> = copies.iter().filter(inside).map(relative).collect();
-        modes::choose_fields(&mut image, old, body, &of_main);
-        program::write(&image, |number| self.out.number(Section::Numbers, number));
-        let span = |c: &Copy| Span::of(c.from as u64, c.at as u64, c.length as u64);
-        let map = Map::new(image, of_main.iter().map(span).collect());
+        let mut map = Map::new(image, of_main.iter().map(Copy::span).collect());
+        map.set_tables(modes::choose_fields(old, body, &of_main, &map));
+        program::write(map.image(), |number| self.out.number(Section::Numbers, number));
         let modes = modes::choose(old, body, &of_main, &map);
         self.out.bytes(Section::Modes, &modes);
         for copy in copies {
             let mut piece = self.layer.base[copy.from..copy.from + copy.length].to_vec();
-            if inside(&copy) {
+            if copy.is_within(main) {
                 foretell(&mut piece, (copy.from - main.start) as u64, copy.at as u64, &modes, &map);
             }
             self.differ(&body[copy.at..copy.at + copy.length], &piece);

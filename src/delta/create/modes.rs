@@ -2,7 +2,7 @@
 
 use crate::delta::create::pieces::Copy;
 use crate::delta::predict::tables::field;
-use crate::delta::predict::{Image, MODE_SPAN, Machine, Map, Span, Table, foretell, rule};
+use crate::delta::predict::{MODE_SPAN, Machine, Map, Table, foretell, rule};
 
 /// Another mode than that of the part before must be better by so many bytes.
 const CHANGE: u32 = 3;
@@ -54,29 +54,26 @@ pub fn choose(old: &[u8], new: &[u8], copies: &[Copy], map: &Map) -> Vec<u8> {
     chosen
 }
 
-/// Which fields of tables are to be foretold: those that are then right more often. `copies` are those of the old body, their places
-/// relative to it.
-pub fn choose_fields(image: &mut Image, old: &[u8], new: &[u8], copies: &[Copy]) {
-    let spans = copies.iter().map(|c| Span::of(c.from as u64, c.at as u64, c.length as u64));
-    let map = Map::new(image.clone(), spans.collect());
-    for table in &mut image.tables {
-        let mut counts = [0usize; 5];
-        for (count, fields) in counts.iter_mut().zip([0, field::OTHER, field::ADDRESS, field::SIZE, field::DATA]) {
-            let table = Table { fields, ..table.clone() };
-            for copy in copies {
-                let skip =
-                    (table.offset.0 as usize).saturating_sub(copy.from).max((table.offset.1 as usize).saturating_sub(copy.at));
-                let (from, at, length) = (copy.from + skip, copy.at + skip, copy.length.saturating_sub(skip));
-                let left = table.left(from as u64, at as u64).map_or(0, |left| length.min(left as usize));
-                if left > 0 {
-                    let mut piece = old[from..from + left].to_vec();
-                    table.foretell(&mut piece, from as u64, at as u64, &map);
-                    *count += piece.iter().zip(&new[at..]).filter(|(made, new)| made != new).count();
-                }
-            }
+/// The tables whose rows are foretold, and which fields of them: those that are then right more often. `copies` are those of the old
+/// body, their places relative to it.
+pub fn choose_fields(old: &[u8], new: &[u8], copies: &[Copy], map: &Map) -> Vec<Table> {
+    let wrong = |table: &Table, copy: &Copy| {
+        let skip = (table.offset.0 as usize).saturating_sub(copy.from).max((table.offset.1 as usize).saturating_sub(copy.at));
+        let (from, at, length) = (copy.from + skip, copy.at + skip, copy.length.saturating_sub(skip));
+        let left = table.left(from as u64, at as u64).map_or(0, |left| length.min(left as usize));
+        if left == 0 {
+            return 0;
         }
-        let bits = [field::OTHER, field::ADDRESS, field::SIZE, field::DATA].into_iter().zip(&counts[1..]);
-        table.fields = bits.filter(|(_, count)| **count < counts[0]).fold(0, |all, (bit, _)| all | bit);
-    }
-    image.tables.retain(|table| table.fields != 0);
+        let mut piece = old[from..from + left].to_vec();
+        table.foretell(&mut piece, from as u64, at as u64, map);
+        piece.iter().zip(&new[at..]).filter(|(made, new)| made != new).count()
+    };
+    let with = |table: &Table, fields: u8| Table { fields, ..table.clone() };
+    let chosen = |table: &Table| {
+        let count = |fields: u8| copies.iter().map(|copy| wrong(&with(table, fields), copy)).sum::<usize>();
+        let without = count(0);
+        let bits = [field::OTHER, field::ADDRESS, field::SIZE, field::DATA].into_iter().filter(|bit| count(*bit) < without);
+        with(table, bits.fold(0, |all, bit| all | bit))
+    };
+    map.image().tables.iter().map(chosen).filter(|table| table.fields != 0).collect()
 }

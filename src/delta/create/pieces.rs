@@ -1,6 +1,7 @@
 //! What of a new body is copied from where: long stretches that are mostly equal, found by way of the suffixes of the base.
 
 use crate::delta::create::text::Text;
+use crate::delta::predict::Span;
 use crate::delta::suffix::common_prefix;
 use std::ops::Range;
 
@@ -13,6 +14,24 @@ pub struct Copy {
     pub from: usize,
     /// Bytes.
     pub length: usize,
+}
+
+impl Copy {
+    /// It is of that part of the text, as a whole.
+    pub fn is_within(&self, part: &Range<usize>) -> bool {
+        part.contains(&self.from) && self.from + self.length <= part.end
+    }
+
+    /// For a map of where the old body went, in which its place is.
+    pub fn span(&self) -> Span {
+        Span::of(self.from as u64, self.at as u64, self.length as u64)
+    }
+}
+
+/// Those copies that are of one body as a whole, with their places relative to it.
+pub fn of_body(copies: &[Copy], body: &Range<usize>) -> Vec<Copy> {
+    let own = copies.iter().filter(|copy| copy.is_within(body));
+    own.map(|copy| Copy { from: copy.from - body.start, ..*copy }).collect()
 }
 
 /// A match must be so much longer than what the last alignment gives.

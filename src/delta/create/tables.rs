@@ -2,10 +2,10 @@
 //! which is seen once their addresses have been foretold.
 
 use crate::delta::create::elf::{self, Program, Section};
-use crate::delta::create::pieces::{Copy, put};
+use crate::delta::create::pieces::{Copy, of_body, put};
 use crate::delta::create::rows::{Rows, copies as copies_of, paired};
-use crate::delta::predict::tables::field;
-use crate::delta::predict::{Image, LEAST_ADDRESS, MODE_SPAN, Map, Span, Table, foretell, rule};
+use crate::delta::predict::tables::{self, field, number};
+use crate::delta::predict::{Image, LEAST_ADDRESS, MODE_SPAN, Map, Table, foretell, rule};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
@@ -33,39 +33,35 @@ const FOUND: usize = 20;
 /// What kind of table.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Unwinding by records of several lengths, each of which names its function.
-    Frames,
-    /// The index of them, after twelve bytes: functions and records, less its own address.
+    /// One that a delta tells of.
+    Told(tables::Kind),
+    /// The index of records of unwinding, after twelve bytes: functions and records, less its own address.
     Index,
     /// ARM's: functions, and how they are unwound.
     Exidx,
-    /// Rows of so many bytes with words of the machine's size.
-    Words(usize),
-    /// Symbols with words of so many bytes.
-    Symbols(usize),
+    /// Addresses.
+    Pointers,
 }
 
-fn kind(section: &Section, wide: bool) -> Option<Kind> {
-    match (section.kind, &section.name[..]) {
-        (_, b".eh_frame") => Some(Kind::Frames),
-        (_, b".eh_frame_hdr") => Some(Kind::Index),
-        (0x7000_0001, b".ARM.exidx") => Some(Kind::Exidx),
-        (4, _) => Some(Kind::Words(if wide { 24 } else { 12 })),
-        (9, _) => Some(Kind::Words(if wide { 16 } else { 8 })),
-        (14 | 15, _) | (_, b".data.rel.ro" | b".got" | b".got.plt" | b".data") => Some(Kind::Words(if wide { 8 } else { 4 })),
-        (2 | 11, _) => Some(Kind::Symbols(if wide { 8 } else { 4 })),
-        _ => None,
-    }
-}
+const FRAMES: Kind = Kind::Told(tables::Kind::Frames);
 
 impl Kind {
-    /// How its words are foretold.
+    fn of(section: &Section) -> Option<Kind> {
+        match (section.kind, &section.name[..]) {
+            (_, b".eh_frame_hdr") => Some(Kind::Index),
+            (0x7000_0001, b".ARM.exidx") => Some(Kind::Exidx),
+            (14 | 15, _) | (_, b".data.rel.ro" | b".got" | b".got.plt" | b".data") => Some(Kind::Pointers),
+            _ => section.rows().map(Kind::Told),
+        }
+    }
+
+    /// How its words are foretold, in a table that the delta has not told of.
     fn mode(self) -> u8 {
         match self {
-            Kind::Frames => rule::RELATIVE,
+            FRAMES => rule::RELATIVE,
             Kind::Index => rule::SECOND_BASE,
             Kind::Exidx => rule::PREL31,
-            Kind::Words(_) | Kind::Symbols(_) => rule::WIDE,
+            Kind::Told(_) | Kind::Pointers => rule::WIDE,
         }
     }
 }
@@ -74,15 +70,15 @@ impl Kind {
 pub fn realign(sides: &Sides<'_>, image: &Image, mut copies: Vec<Copy>) -> Vec<Copy> {
     // An index speaks of the places of records, and symbols of those of their names.
     for first in [true, false].repeat(ROUNDS) {
-        let map = Map::new(image.clone(), spans(sides, &copies));
+        let map = Map::new(image.clone(), of_body(&copies, sides.within).iter().map(Copy::span).collect());
         for new in sides.new.1.sections() {
             let old = sides.old.1.sections().iter().find(|old| (&old.name, old.kind) == (&new.name, new.kind));
-            let (Some(old), Some(kind)) = (old, kind(new, sides.new.1.is_wide())) else { continue };
-            if let (Kind::Symbols(word), true) = (kind, first) {
-                let rows = names(sides, word, old, new, &map);
+            let (Some(old), Some(kind)) = (old, Kind::of(new)) else { continue };
+            if kind == Kind::Told(tables::Kind::Symbols) && first {
+                let rows = names(sides, old, new, &map);
                 set_right(sides, &mut copies, &rows, (0, FOUND), &map);
             }
-            if first == (kind == Kind::Frames) {
+            if first == (kind == FRAMES) {
                 let rows = (old_rows(sides, kind, old, new, &map), new_rows(sides, kind, new));
                 set_right(sides, &mut copies, &rows, (kind.mode(), if first { FOUND } else { 0 }), &map);
             }
@@ -119,11 +115,6 @@ fn set_right(sides: &Sides<'_>, copies: &mut Vec<Copy>, (old, new): &(Rows, Rows
     }
 }
 
-fn spans(sides: &Sides<'_>, copies: &[Copy]) -> Vec<Span> {
-    let own = copies.iter().filter(|c| sides.within.contains(&c.from) && c.from + c.length <= sides.within.end);
-    own.map(|c| Span::of((c.from - sides.within.start) as u64, c.at as u64, c.length as u64)).collect()
-}
-
 /// What copies of a range cost, in tenths of a byte.
 fn cost(sides: &Sides<'_>, copies: &[Copy], range: &Range<usize>, modes: &[u8], map: &Map) -> usize {
     let (mut cost, mut left) = (0, range.len());
@@ -151,32 +142,34 @@ fn cost(sides: &Sides<'_>, copies: &[Copy], range: &Range<usize>, modes: &[u8], 
 /// The rows of the old table, foretold as if it began where the new one does.
 fn old_rows(sides: &Sides<'_>, kind: Kind, old: &Section, new: &Section, map: &Map) -> Rows {
     let mut bytes = sides.old.0[old.range.clone()].to_vec();
-    if kind == Kind::Frames {
+    if kind == FRAMES {
         return frames(&bytes, old, |address| map.aim(address));
     }
     let modes = vec![kind.mode(); (new.range.start + bytes.len()).div_ceil(MODE_SPAN)];
     foretell(&mut bytes, old.range.start as u64, new.range.start as u64, &modes, map);
-    rows(&bytes, kind, old.range.start)
+    rows(&bytes, kind, sides.old.1.is_wide(), old.range.start)
 }
 
 fn new_rows(sides: &Sides<'_>, kind: Kind, new: &Section) -> Rows {
     let bytes = &sides.new.0[new.range.clone()];
     match kind {
-        Kind::Frames => frames(bytes, new, Some),
-        _ => rows(bytes, kind, new.range.start),
+        FRAMES => frames(bytes, new, Some),
+        _ => rows(bytes, kind, sides.new.1.is_wide(), new.range.start),
     }
 }
 
 /// The names of a table of symbols: one follows its symbol.
-fn names(sides: &Sides<'_>, word: usize, old: &Section, new: &Section, map: &Map) -> (Rows, Rows) {
+fn names(sides: &Sides<'_>, old: &Section, new: &Section, map: &Map) -> (Rows, Rows) {
     let mut bytes = sides.old.0[old.range.clone()].to_vec();
     Table { fields: field::ADDRESS, ..Table::default() }.foretell(&mut bytes, 0, 0, map);
     let strings =
         |side: &(_, &Program), table: &Section| side.1.sections().get(table.link).map(|s| s.range.clone()).unwrap_or_default();
+    let wide = sides.new.1.is_wide();
+    let length = tables::Kind::Symbols.row(wide).unwrap_or(usize::MAX);
     let rows = |symbols: &[u8], strings: Range<usize>, body: &[u8]| {
         let mut names: BTreeMap<usize, Option<u64>> = BTreeMap::new();
-        for row in symbols.chunks_exact(8 + 2 * word) {
-            let (name, key) = symbol(row, word);
+        for row in symbols.chunks_exact(length) {
+            let (name, key) = symbol(row, wide);
             if name > 0 && name < strings.len() {
                 // A name of several symbols follows none.
                 names.entry(strings.start + name).and_modify(|key| *key = None).or_insert(key);
@@ -199,15 +192,14 @@ fn hashed(what: impl Hash) -> u64 {
 }
 
 /// Rows of one length. Words that are less their own place have it added.
-fn rows(bytes: &[u8], kind: Kind, start: usize) -> Rows {
+fn rows(bytes: &[u8], kind: Kind, wide: bool, start: usize) -> Rows {
     let (skip, length) = match kind {
         Kind::Index => (12, 8),
         Kind::Exidx => (0, 8),
-        Kind::Words(length) => (0, length),
-        Kind::Symbols(word) => (0, 8 + 2 * word),
-        Kind::Frames => return Rows::default(),
+        Kind::Pointers => (0, if wide { 8 } else { 4 }),
+        Kind::Told(kind) => (0, kind.row(wide).unwrap_or(usize::MAX)),
     };
-    let mut all = Rows { end: start + bytes.len(), ..Rows::default() };
+    let mut all = Rows::default();
     for (nth, row) in bytes.get(skip..).unwrap_or_default().chunks_exact(length).enumerate() {
         let at = skip + nth * length;
         all.starts.push(start + at);
@@ -217,7 +209,7 @@ fn rows(bytes: &[u8], kind: Kind, start: usize) -> Rows {
                 let own = |by: usize| word(by).wrapping_add((at + by) as u32) & 0x7fff_ffff;
                 (hashed((own(0), if word(4) >> 31 == 1 || word(4) == 1 { word(4) } else { own(4) })), None)
             }
-            Kind::Symbols(word) => (hashed(row), symbol(row, word).1),
+            Kind::Told(tables::Kind::Symbols) => (hashed(row), symbol(row, wide).1),
             _ => (hashed(row), None),
         });
     }
@@ -226,11 +218,10 @@ fn rows(bytes: &[u8], kind: Kind, start: usize) -> Rows {
 }
 
 /// Where the name of a symbol is, and what tells it apart but for its name and size if it has an address.
-fn symbol(row: &[u8], word: usize) -> (usize, Option<u64>) {
-    let number = |field: &[u8]| field.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
-    let value = number(&row[word..2 * word]);
+fn symbol(row: &[u8], wide: bool) -> (usize, Option<u64>) {
     // Type and binding are before a wide address, and behind a narrow size.
-    let kind = if word == 8 { row[4] } else { row[12] };
+    let (value, kind) = if wide { (&row[8..16], row[4]) } else { (&row[4..8], row[12]) };
+    let value = number(value);
     (number(&row[..4]) as usize, (value >= LEAST_ADDRESS).then(|| hashed((value, kind))))
 }
 

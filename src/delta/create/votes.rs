@@ -1,7 +1,7 @@
 //! Where bytes are equal in many ways, as in tables of jumps, the addresses in code that has been found again tell which way is right:
 //! each says where its old target went.
 
-use crate::delta::create::pieces::{Copy, put};
+use crate::delta::create::pieces::{Copy, of_body, put};
 use crate::delta::predict::{Image, targets};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -35,10 +35,7 @@ struct Moved {
 /// Sets copies right. Those of the old body lie in `within`, of the base; the others stay.
 pub fn realign(sides: &Sides<'_>, image: &Image, within: &Range<usize>, mut copies: Vec<Copy>) -> Vec<Copy> {
     for _ in 0..ROUNDS {
-        let mut own: Vec<Copy> = Vec::new();
-        for copy in copies.iter().filter(|c| within.contains(&c.from) && c.from + c.length <= within.end) {
-            own.push(Copy { from: copy.from - within.start, ..*copy });
-        }
+        let own = of_body(&copies, within);
         let moved = moved(sides, &votes(sides, image, &own), &own);
         if moved.is_empty() {
             break;

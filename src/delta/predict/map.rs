@@ -79,14 +79,12 @@ impl Image {
 
     /// From places of which one is in no segment: how far to the next begin of one.
     pub fn step_to_segment(&self, old: u64, new: u64) -> u64 {
-        let ahead = |start: u64, at: u64| start.checked_sub(at).filter(|by| *by > 0).unwrap_or(u64::MAX);
         let all = self.segments.iter().map(|(o, n)| ahead(o.offset, old).min(ahead(n.offset, new)));
         all.min().unwrap_or(u64::MAX)
     }
 
     /// How far to where the next table begins, in either file.
     pub fn step_to_table(&self, old: u64, new: u64) -> u64 {
-        let ahead = |start: u64, at: u64| start.checked_sub(at).filter(|by| *by > 0).unwrap_or(u64::MAX);
         let all = self.tables.iter().map(|s| ahead(s.offset.0, old).min(ahead(s.offset.1, new)));
         all.min().unwrap_or(u64::MAX)
     }
@@ -133,6 +131,11 @@ fn reach(image: &Image) -> (u64, u64) {
     let lowest = image.segments.iter().map(|(old, _)| old.address).min().unwrap_or(0);
     let end = image.segments.iter().try_fold(0, |end, (old, _)| Some(old.address.checked_add(old.memory)?.max(end)));
     end.map_or((0, u64::MAX), |end| (lowest, end.saturating_sub(lowest).saturating_sub(1)))
+}
+
+/// How far ahead a place is; without end if it is not.
+fn ahead(start: u64, at: u64) -> u64 {
+    start.checked_sub(at).filter(|by| *by > 0).unwrap_or(u64::MAX)
 }
 
 /// Where everything went.
@@ -218,6 +221,11 @@ impl Map {
     /// The programs.
     pub fn image(&self) -> &Image {
         &self.image
+    }
+
+    /// Leaves it with these tables.
+    pub fn set_tables(&mut self, tables: Vec<Table>) {
+        self.image.tables = tables;
     }
 
     /// Where an old address is now; `None` if it is none.

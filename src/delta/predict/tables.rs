@@ -22,6 +22,17 @@ impl Kind {
     pub fn of(number: u64) -> Option<Kind> {
         [Kind::Symbols, Kind::Rel, Kind::Rela, Kind::Frames].get(usize::try_from(number).ok()?).copied()
     }
+
+    /// Bytes of a row, with words of eight bytes or of four; `None`: each is as long as it says.
+    pub fn row(self, wide: bool) -> Option<usize> {
+        let word = if wide { 8 } else { 4 };
+        match self {
+            Kind::Symbols => Some(8 + 2 * word),
+            Kind::Rel => Some(2 * word),
+            Kind::Rela => Some(3 * word),
+            Kind::Frames => None,
+        }
+    }
 }
 
 /// What of a row is foretold: bits.
@@ -68,16 +79,10 @@ impl Table {
     /// Foretells what is whole in a piece of the table, of these places of the old and the new file.
     pub fn foretell(&self, piece: &mut [u8], old: u64, new: u64, map: &Map) {
         let wide = map.image().wide;
-        let word = if wide { 8 } else { 4 };
-        let length = match self.kind {
-            Kind::Frames => return self.frames(piece, old, new, map),
-            Kind::Symbols => 8 + 2 * word,
-            Kind::Rel => 2 * word,
-            Kind::Rela => 3 * word,
-        };
-        let into = (old - self.offset.0) % length;
+        let Some(length) = self.kind.row(wide) else { return self.frames(piece, old, new, map) };
+        let into = ((old - self.offset.0) % length as u64) as usize;
         let first = if into == 0 { 0 } else { length - into };
-        let rows = piece.get_mut(first as usize..).unwrap_or_default().chunks_exact_mut(length as usize);
+        let rows = piece.get_mut(first..).unwrap_or_default().chunks_exact_mut(length);
         match (self.kind, wide) {
             (Kind::Symbols, true) => rows.for_each(|row| self.symbol::<8>(row, map)),
             (Kind::Symbols, false) => rows.for_each(|row| self.symbol::<4>(row, map)),
@@ -195,7 +200,8 @@ fn grown(from: u64, size: u64, to: u64, map: &Map) -> Option<u64> {
     Some(last.checked_sub(to)?.wrapping_add(1))
 }
 
-fn number(field: &[u8]) -> u64 {
+/// A little-endian number.
+pub fn number(field: &[u8]) -> u64 {
     field.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
