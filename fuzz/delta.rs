@@ -5,7 +5,7 @@ use prtiql::base::Error;
 use prtiql::delta::apply::{self as applier, Out};
 use prtiql::delta::base::{Base, Origin};
 use prtiql::delta::create::{self, Layer, Options};
-use prtiql::delta::format::{Head, Packing, SECTIONS, open, read_head};
+use prtiql::delta::format::{Head, Packing, SECTIONS, Way, open, read_head};
 use prtiql::image::Digest;
 use std::fs::File;
 
@@ -76,7 +76,7 @@ fn dressed(data: &[u8]) -> Option<Vec<u8>> {
     let mut sections = [Packing::default(); SECTIONS];
     for section in &mut sections {
         let (part, others) = rest.split_at((numbers.next()? as usize).min(rest.len()));
-        *section = Packing { plain: part.len() as u64, packed: part.len() as u64, lzma: None };
+        *section = Packing { plain: part.len() as u64, packed: part.len() as u64, way: Way::Stored };
         rest = others;
     }
     let used = data.len() - rest.len();

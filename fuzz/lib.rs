@@ -1,5 +1,7 @@
 //! What is fuzzed: each function takes any bytes, and panics only if a promise is broken.
 
+#[path = "codes.rs"]
+mod codes;
 #[path = "delta.rs"]
 mod delta;
 
@@ -22,6 +24,7 @@ use prtiql::wire::http;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+pub use codes::{codes, seed as codes_seed};
 pub use delta::{apply as delta, seeds as delta_seeds, trees as delta_trees};
 
 /// A target: its name, which is also that of its corpus, and its function.
@@ -31,6 +34,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const ALL: &[Target] = &[
     ("answer", answer),
     ("checkpoint", checkpoint),
+    ("codes", codes),
     ("delta", delta),
     ("delta_trees", delta_trees),
     ("manifest", manifest),

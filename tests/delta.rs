@@ -416,15 +416,65 @@ fn an_applier_written_from_the_document_makes_the_same() {
         let origins: Vec<Origin<'_>> = files.iter().zip(&base).map(|(f, b)| Origin::Tar(f, b.len() as u64)).collect();
         let (shaken, other) = shaken(&temp.0, &mut dice, &delta, &origins);
         for (delta, new) in [(delta, new), (shaken, other)] {
-            let path = |name: &str| temp.0.join(name);
             file(&temp.0, "delta", &delta);
-            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lib/undelta.py");
-            let mut command = Command::new("python3");
-            command.arg("-B").arg(script).args(["delta", "new", "base0", "base1"].map(path));
-            let output = command.output().unwrap();
-            assert!(output.status.success(), "seed {seed}: {}", String::from_utf8_lossy(&output.stderr));
-            assert!(std::fs::read(path("new")).unwrap() == new, "seed {seed}");
+            assert!(undelta(&temp.0, &["base0", "base1"]) == new, "seed {seed}");
         }
+    }
+}
+
+/// What the second applier makes of the file `delta`.
+fn undelta(folder: &Path, base: &[&str]) -> Vec<u8> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lib/undelta.py");
+    let mut command = Command::new("python3");
+    command.arg("-B").arg(script).args(["delta", "new"].iter().chain(base).map(|name| folder.join(name)));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    std::fs::read(folder.join("new")).unwrap()
+}
+
+/// Two tars, of which the second has much that is new: programs, text, and rows of 16 bytes.
+fn much_new(dice: &mut Dice) -> (Vec<u8>, Vec<u8>) {
+    let node = |path: &str, content: Vec<u8>| Node {
+        path: path.into(),
+        mode: 0o644,
+        time: 1_700_000_000,
+        owner: 0,
+        what: What::File(content),
+    };
+    let words: Vec<Vec<u8>> = (0..500).map(|_| (0..3 + dice.below(7)).map(|_| b'a' + dice.below(26) as u8).collect()).collect();
+    let mut text = |count: usize| (0..count).flat_map(|_| [&words[dice.below(500)], &b" "[..]].concat()).collect::<Vec<u8>>();
+    let (kept, added) = (text(20_000), text(30_000));
+    let rows =
+        (0..6_000u32).flat_map(|n| [n * 24, n % 7, dice.below(60_000) as u32, 0].map(u32::to_le_bytes)).flatten().collect();
+    let programs = (0..6).map(|n| node(&format!("program{n}"), program(dice))).collect::<Vec<_>>();
+    let old = tar(&[node("text", kept.clone())], false, &[]);
+    let new = [vec![node("text", [kept, added].concat()), node("rows", rows)], programs].concat();
+    (old, tar(&new, false, &[]))
+}
+
+#[test]
+fn what_is_large_has_prefix_codes() {
+    let temp = Temp::new();
+    let (old, new) = much_new(&mut Dice(77));
+    let delta = create(std::slice::from_ref(&old), &new);
+    let base = file(&temp.0, "base", &old);
+    let origins = [Origin::Tar(&base, old.len() as u64)];
+    let packed = file(&temp.0, "delta", &delta);
+    let head = read_head(&packed).unwrap();
+    let literals = head.sections[format::Section::Literals as usize];
+    assert!(matches!(literals.way, format::Way::Codes { .. }) && literals.plain > 3 * 32768, "{:?}", head.sections);
+    assert!(applied(&packed, &mut Base::new(&origins).unwrap()).unwrap() == new);
+    assert!(undelta(&temp.0, &["base"]) == new);
+
+    // Damage in the codes' head, and in the parts.
+    let start = head.start + head.sections[..format::Section::Literals as usize].iter().map(|s| s.packed).sum::<u64>();
+    let mut dice = Dice(78);
+    for nth in 0..200 {
+        let mut bytes = delta.clone();
+        let at = start as usize + if nth % 2 == 0 { dice.below(600) } else { dice.below(literals.packed as usize) };
+        bytes[at] ^= 1 << dice.below(8);
+        let made = applied(&file(&temp.0, "damaged", &bytes), &mut Base::new(&origins).unwrap());
+        assert!(made.is_err() || made.is_ok_and(|made| made.len() == new.len()), "byte {at}");
     }
 }
 
@@ -439,7 +489,7 @@ fn shaken(folder: &Path, dice: &mut Dice, delta: &[u8], origins: &[Origin<'_>]) 
     *modes = dice.bytes(modes.len());
     head.joined = None;
     for (section, bytes) in head.sections.iter_mut().zip(&sections) {
-        *section = format::Packing { plain: bytes.len() as u64, packed: bytes.len() as u64, lzma: None };
+        *section = format::Packing { plain: bytes.len() as u64, packed: bytes.len() as u64, way: format::Way::Stored };
     }
     let with = |head: &format::Head| [head.write(), sections.concat()].concat();
     let made = applied(&file(folder, "shaken", &with(&head)), &mut Base::new(origins).unwrap()).unwrap();

@@ -22,7 +22,7 @@ fn files(folder: &Path) -> Vec<Vec<u8>> {
     paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
 }
 
-/// A skeleton, the states of two checkpoints, a delta in two forms, and choices for trees.
+/// A skeleton, the states of two checkpoints, a delta in two forms, choices for trees, and prefix codes.
 fn own() -> Vec<(&'static str, Vec<u8>)> {
     let temp = Temp::new();
     let plain = layer(&[("d/f", b"content of a file"), ("a", b""), ("text", &[b'x'; 9000]), ("a", b"again")]);
@@ -46,6 +46,7 @@ fn own() -> Vec<(&'static str, Vec<u8>)> {
         vec![("skeleton", std::fs::read(work.join("layer/skeleton")).unwrap()), ("checkpoint", first), ("checkpoint", second)];
     all.extend(fuzz::delta_seeds().map(|seed| ("delta", seed)));
     all.extend([4, 40, 400].map(|length: u32| ("delta_trees", (0..length).map(|i| (i * i / 3) as u8).collect())));
+    all.push(("codes", fuzz::codes_seed()));
     all
 }
 

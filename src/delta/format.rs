@@ -3,8 +3,8 @@
 use crate::base::part::Part;
 use crate::base::{Context, Error, Result};
 use crate::delta::numbers::put;
+use crate::delta::unpack::unpack;
 use crate::image::Digest;
-use lzma_rust2::{Action, LzmaStream, Status};
 use std::fs::File;
 use std::io::Read;
 
@@ -14,6 +14,8 @@ pub const MAGIC: &[u8; 8] = b"PRTQDLT\x01";
 const LARGEST_HEAD: u64 = 64 << 10;
 /// The largest dictionaries, all together: they are memory.
 const MOST_DICTIONARIES: u64 = 5 << 20;
+/// What one of [`Way::Codes`] takes beside its window.
+const CODES_MEMORY: u64 = 256 << 10;
 /// A delta whose sections are smaller altogether may have them in one stream, which is unpacked as a whole.
 pub const LARGEST_JOINED: usize = 256 << 10;
 /// Bytes of a section unpacked at once.
@@ -54,8 +56,41 @@ pub struct Packing {
     pub plain: u64,
     /// Bytes in the file.
     pub packed: u64,
-    /// LZMA's properties byte, (pb * 5 + lp) * 9 + lc, and the logarithm of the dictionary's size; `None`: stored.
-    pub lzma: Option<(u8, u8)>,
+    /// The way.
+    pub way: Way,
+}
+
+/// Ways to pack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Way {
+    /// As it is.
+    #[default]
+    Stored,
+    /// LZMA, which is smallest.
+    Lzma {
+        /// (pb * 5 + lp) * 9 + lc.
+        properties: u8,
+        /// The logarithm of the dictionary's size.
+        dictionary: u8,
+    },
+    /// Prefix codes, which are unpacked in a quarter of the time.
+    Codes {
+        /// The logarithm of how far matches go back.
+        dictionary: u8,
+        /// Bytes of the codes' head as it is used, and as it is packed, by LZMA; it is at the begin of the packed bytes.
+        head: (u64, u64),
+    },
+}
+
+impl Way {
+    /// Memory that unpacking takes, in bytes, of what a delta may choose.
+    fn memory(self) -> u64 {
+        match self {
+            Way::Stored => 0,
+            Way::Lzma { dictionary, .. } => 1 << dictionary.min(40),
+            Way::Codes { dictionary, .. } => CODES_MEMORY + (1 << dictionary.min(40)),
+        }
+    }
 }
 
 /// What a delta says of itself.
@@ -81,7 +116,7 @@ pub struct Head {
     pub start: u64,
 }
 
-fn bad(what: &str) -> Error {
+pub(super) fn bad(what: &str) -> Error {
     Error::invalid(format!("invalid delta: {what}"))
 }
 
@@ -176,8 +211,7 @@ impl Head {
 
     fn check(&self) -> Result<()> {
         let all = self.joined.iter().chain(&self.sections);
-        let dictionaries = all.filter_map(|p| p.lzma).map(|(_, dictionary)| 1u64 << dictionary.min(40)).sum::<u64>();
-        if dictionaries > MOST_DICTIONARIES {
+        if all.map(|packing| packing.way.memory()).sum::<u64>() > MOST_DICTIONARIES {
             return Err(Error::unsupported("a delta whose dictionaries take more memory than a device has for it"));
         }
         let plain = self.sections.iter().try_fold(0u64, |sum, s| sum.checked_add(s.plain)).ok_or_else(|| bad("its sizes"))?;
@@ -197,11 +231,20 @@ fn put_packing(out: &mut Vec<u8>, packing: &Packing) {
         return;
     }
     put(out, packing.packed);
-    match packing.lzma {
-        None => out.push(0xff),
-        Some((properties, dictionary)) => out.extend_from_slice(&[properties, dictionary]),
+    match packing.way {
+        Way::Stored => out.push(STORED),
+        Way::Lzma { properties, dictionary } => out.extend_from_slice(&[properties, dictionary]),
+        Way::Codes { dictionary, head } => {
+            out.extend_from_slice(&[CODES, dictionary]);
+            put(out, head.0);
+            put(out, head.1);
+        }
     }
 }
+
+/// In the place of LZMA's properties.
+const STORED: u8 = 0xff;
+const CODES: u8 = 0xfe;
 
 fn packing(input: &mut &[u8]) -> Result<Packing> {
     let plain = number(input)?;
@@ -209,16 +252,21 @@ fn packing(input: &mut &[u8]) -> Result<Packing> {
         return Ok(Packing::default());
     }
     let packed = number(input)?;
-    let lzma = match byte(input)? {
-        0xff => None,
-        properties => Some((properties, byte(input)?)),
+    let is_dictionary = |log: u8| (12..=30).contains(&log);
+    let (way, is_good) = match byte(input)? {
+        STORED => (Way::Stored, packed == plain),
+        CODES => {
+            let (dictionary, head) = (byte(input)?, (number(input)?, number(input)?));
+            (Way::Codes { dictionary, head }, is_dictionary(dictionary) && head.1 <= packed)
+        }
+        properties => {
+            let dictionary = byte(input)?;
+            // More than four bits of lc and lp take megabytes.
+            let is_good = properties < 225 && properties % 9 + properties / 9 % 5 <= 4;
+            (Way::Lzma { properties, dictionary }, is_good && is_dictionary(dictionary))
+        }
     };
-    // More than four bits of lc and lp take megabytes.
-    let is_bad = |(p, d): (u8, u8)| p >= 225 || p % 9 + p / 9 % 5 > 4 || !(12..=30).contains(&d);
-    if lzma.is_none() && packed != plain || lzma.is_some_and(is_bad) {
-        return Err(bad("how a section is packed"));
-    }
-    Ok(Packing { plain, packed, lzma })
+    if is_good { Ok(Packing { plain, packed, way }) } else { Err(bad("how a section is packed")) }
 }
 
 fn byte(input: &mut &[u8]) -> Result<u8> {
@@ -342,57 +390,20 @@ impl Stream<'_> {
 /// Opens all sections of a delta.
 pub fn open<'a>(file: &'a File, head: &Head) -> Result<Vec<Stream<'a>>> {
     let mut at = head.start;
-    let mut part = |packed: u64| {
-        let part = Part::new(file, at, packed);
-        at = at.saturating_add(packed);
-        part
+    let mut next = |packing: &Packing| {
+        let from = unpack(file, at, packing);
+        at = at.saturating_add(packing.packed);
+        from
     };
     let stream = |from: Box<dyn Read + 'a>, left: u64| Stream { from, buffer: Vec::new(), used: 0, left };
     if let Some(joined) = &head.joined {
         let mut all = vec![0; joined.plain as usize];
-        unpack(part(joined.packed), joined)?.read_exact(&mut all).map_err(|_| bad("damaged data"))?;
+        next(joined)?.read_exact(&mut all).map_err(|_| bad("damaged data"))?;
         let mut rest = all.into_iter();
         let mut next = |n: u64| std::io::Cursor::new(rest.by_ref().take(n as usize).collect::<Vec<u8>>());
         return Ok(head.sections.iter().map(|s| stream(Box::new(next(s.plain)), s.plain)).collect());
     }
-    head.sections.iter().map(|s| Ok(stream(unpack(part(s.packed), s)?, s.plain))).collect()
-}
-
-fn unpack<'a>(part: Part<'a>, packing: &Packing) -> Result<Box<dyn Read + 'a>> {
-    let Some((properties, dictionary)) = packing.lzma else { return Ok(Box::new(part)) };
-    let stream = LzmaStream::new_with_props(packing.plain, properties, 1 << dictionary, None).map_err(|_| bad("damaged data"))?;
-    Ok(Box::new(Unpacked { part, left: packing.packed, stream, input: Vec::new(), used: 0 }))
-}
-
-/// What LZMA has packed. (The library's own reader is generic, so that it would be compiled with this crate, for size.)
-struct Unpacked<'a> {
-    part: Part<'a>,
-    /// Packed bytes that are not yet in `input`.
-    left: u64,
-    stream: LzmaStream,
-    input: Vec<u8>,
-    used: usize,
-}
-
-impl Read for Unpacked<'_> {
-    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        loop {
-            if self.used == self.input.len() && self.left > 0 {
-                self.input.resize(self.left.min(BUFFER as u64) as usize, 0);
-                self.part.read_exact(&mut self.input)?;
-                (self.used, self.left) = (0, self.left - self.input.len() as u64);
-            }
-            let action = if self.left == 0 { Action::Finish } else { Action::Run };
-            let done = self.stream.process(&self.input[self.used..], out, action)?;
-            self.used += done.bytes_consumed;
-            if done.bytes_produced > 0 || done.status == Status::StreamEnd || out.is_empty() {
-                return Ok(done.bytes_produced);
-            }
-            if done.bytes_consumed == 0 {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-    }
+    head.sections.iter().map(|s| Ok(stream(next(s)?, s.plain))).collect()
 }
 
 /// Reads the head of a delta in a file.

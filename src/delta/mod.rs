@@ -20,6 +20,7 @@ pub mod rsync;
 pub mod rsync_create;
 pub mod saved;
 pub mod suffix;
+mod unpack;
 
 pub use format::Head;
 use prtiql_predict as predict;

@@ -51,16 +51,139 @@ class Stream:
         return signed(self.number())
 
 
-def unpack(packed, packing):
-    plain, _, how = packing
-    if how is None:
-        return packed
-    properties, dictionary = how
+def unlzma(packed, plain, properties, dictionary):
     lc, rest = properties % 9, properties // 9
     filters = [{"id": lzma.FILTER_LZMA1, "lc": lc, "lp": rest % 5, "pb": rest // 5, "dict_size": 1 << dictionary}]
     data = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters).decompress(packed, max_length=plain)
     need(len(data) == plain, "damaged data")
     return data
+
+
+def unpack(packed, packing):
+    plain, _, how = packing
+    if how is None:
+        return packed
+    if len(how) == 2:
+        return unlzma(packed, plain, *how)
+    dictionary, head, packed_head = how
+    return Codes(unlzma(packed[:packed_head], head, 0, 14), packed[packed_head:], dictionary).all(plain)
+
+
+def scale(bits, least):
+    out = []
+    for n in bits:
+        out.append((least, n))
+        least += 1 << n
+    return out
+
+
+PART, ONLY, LONGEST = 32768, 12, 11
+RUNS_OF_LITERALS = scale([0] * 12 + [2, 4, 7, 15], 0)
+LENGTHS = scale([0] * 11 + [2, 4, 5, 8, 15], 1)
+
+
+class Tree:
+    """A prefix code: what its bits mean, the first bit of a code being its highest."""
+
+    def __init__(self, lengths):
+        need(max(lengths) <= ONLY, "a code's length")
+        self.codes, self.only, code = {}, None, 0
+        if ONLY in lengths:
+            need(sum(length > 0 for length in lengths) == 1, "a tree of more than one symbol")
+            self.only = lengths.index(ONLY)
+            return
+        for length in range(1, LONGEST + 1):
+            for symbol in (symbol for symbol in range(256) if lengths[symbol] == length):
+                need(code >> length == 0, "too many codes")
+                self.codes[length, code] = symbol
+                code += 1
+            code <<= 1
+        need(code in (0, 2 << LONGEST), "too few codes")
+        if code == 0:
+            self.only = 0
+
+    def read(self, bits):
+        if self.only is not None:
+            return self.only
+        code = length = 0
+        while (length, code) not in self.codes:
+            code, length = code << 1 | bits.number(1), length + 1
+        return self.codes[length, code]
+
+
+class Bits:
+    def __init__(self, data):
+        self.value, self.length, self.at = int.from_bytes(data, "little"), 8 * len(data), 0
+
+    def number(self, count):
+        value = (self.value >> self.at) & ((1 << count) - 1)
+        self.at += count
+        return value
+
+    def end(self):
+        need(0 <= self.length - self.at < 8 and self.value >> self.at == 0, "bits left")
+
+
+class Codes:
+    def __init__(self, head, parts, dictionary):
+        self.head, self.parts, self.window = Stream(head), Stream(parts), max(PART, 1 << dictionary)
+        self.out, self.last = bytearray(), [1, 1, 1, 1]
+
+    def all(self, plain):
+        while len(self.out) < plain:
+            others = self.head.take(1)[0]
+            need(others < 2 and (others or self.out), "trees")
+            if others:
+                self.trees()
+            self.part(Bits(self.parts.take(int.from_bytes(self.head.take(2), "little"))), min(len(self.out) + PART, plain))
+        need(self.head.at == len(self.head.data) and self.parts.at == len(self.parts.data), "left")
+        return bytes(self.out)
+
+    def trees(self):
+        shape, count = self.head.take(2)
+        self.unit, by_token, self.by_literal = shape // 25, shape // 5 % 5, shape % 5
+        need(self.unit < 5 and 1 <= count <= 16, "a shape")
+        self.choice = self.head.take((256 if self.by_literal < 3 else 1) << self.by_literal)
+        need(max(self.choice) < count, "a choice")
+        self.literals, self.tokens, self.distances = ([Tree(self.head.take(256)) for _ in range(n)] for n in (count, 1 << by_token, 4))
+
+    def literal(self, bits):
+        context = len(self.out) % (1 << self.by_literal)
+        if self.by_literal < 3:
+            context = context << 8 | (self.out[-1] if self.out else 0)
+        self.out.append(self.literals[self.choice[context]].read(bits))
+
+    def distance(self, symbol, bits):
+        if symbol < 4:
+            return self.last.pop(symbol)
+        self.last.pop()
+        if symbol < 12:
+            return symbol - 3
+        n = symbol - 12
+        if n < 8:
+            return n + 1 << self.unit
+        more = n // 8 - 1
+        need(more < 22, "a distance")
+        return ((8 + n % 8 << more) + 1 + bits.number(more)) << self.unit
+
+    def part(self, bits, end):
+        while len(self.out) < end:
+            token = self.tokens[len(self.out) % len(self.tokens)].read(bits)
+            least, more = RUNS_OF_LITERALS[token >> 4]
+            count = least + bits.number(more)
+            need(count <= end - len(self.out), "literals")
+            for _ in range(count):
+                self.literal(bits)
+            if len(self.out) == end:
+                break
+            least, more = LENGTHS[token & 15]
+            length = least + bits.number(more)
+            distance = self.distance(self.distances[min(max((token & 15) - 1, 0), 3)].read(bits), bits)
+            self.last.insert(0, distance)
+            need(length <= end - len(self.out) and 1 <= distance <= min(len(self.out), self.window), "a match")
+            for _ in range(length):
+                self.out.append(self.out[-distance])
+        bits.end()
 
 
 class Head:
@@ -87,13 +210,19 @@ class Head:
         else:
             packings = [self.packing(s) for _ in range(10)]
         need(s.at == end, "its head")
-        need(sum(1 << p[2][1] for p in packings if p[2]) <= 5 << 20, "its dictionaries")
+        need(sum(self.memory(p[2]) for p in packings) <= 5 << 20, "its dictionaries")
         parts = [unpack(s.take(p[1]), p) for p in packings]
         need(s.at == len(delta), "its length")
         if joined:
             all_of_them = Stream(parts[0])
             parts = [all_of_them.take(n) for n in lengths]
         self.sections = [Stream(part) for part in parts]
+
+    @staticmethod
+    def memory(how):
+        if how is None:
+            return 0
+        return 1 << how[1] if len(how) == 2 else (1 << how[0]) + (256 << 10)
 
     @staticmethod
     def packing(s):
@@ -105,6 +234,10 @@ class Head:
             need(plain == packed, "a stored section")
             return plain, packed, None
         dictionary = s.take(1)[0]
+        if properties == 0xFE:
+            head, packed_head = s.number(), s.number()
+            need(packed_head <= packed and 12 <= dictionary <= 30, "a packing")
+            return plain, packed, (dictionary, head, packed_head)
         need(properties < 225 and properties % 9 + properties // 9 % 5 <= 4 and 12 <= dictionary <= 30, "a packing")
         return plain, packed, (properties, dictionary)
 

@@ -1,8 +1,9 @@
 //! The sections of a delta, as they are filled and packed.
 
 use crate::base::{Context, Result};
-use crate::delta::format::{LARGEST_JOINED, Packing, SECTIONS, Section};
+use crate::delta::format::{LARGEST_JOINED, Packing, SECTIONS, Section, Way};
 use crate::delta::numbers::put;
+use crate::delta::unpack::HEADS;
 use crate::sys::beside::Beside;
 use lzma_rust2::{EncodeMode, LzmaOptions, LzmaWriter, MfType};
 use std::io::Write;
@@ -52,8 +53,13 @@ impl Sections {
         std::array::from_fn(|n| self.bytes[n].len())
     }
 
-    /// All sections packed: how, and their bytes. With a second process, each tries half of the ways.
-    pub fn pack(mut self, level: u32, processes: usize) -> Result<(Option<Packing>, [Packing; SECTIONS], Vec<u8>)> {
+    /// All sections packed, for a tar of that length: how, and their bytes. With a second process, each does half of it.
+    pub fn pack(
+        mut self,
+        level: u32,
+        processes: usize,
+        tar_size: u64,
+    ) -> Result<(Option<Packing>, [Packing; SECTIONS], Vec<u8>)> {
         self.flush_runs();
         let together = self.bytes.concat();
         let mut all: Vec<Plain<'_>> = self.bytes.iter().enumerate().map(|(section, bytes)| Plain { bytes, section }).collect();
@@ -78,9 +84,11 @@ impl Sections {
                 *best = other;
             }
         }
-        let mut packed = all.iter().zip(best).map(|(plain, best)| plain.packed(ways, best));
+        let mut packed: Vec<_> = all.iter().zip(best).map(|(plain, best)| plain.packed(ways, best)).collect();
+        quicken(&all[..SECTIONS], &mut packed, processes, tar_size)?;
+        let mut packed = packed.into_iter();
         let (mut packings, mut bytes) = ([Packing::default(); SECTIONS], Vec::new());
-        for (packing, packed) in packings.iter_mut().zip(&mut packed) {
+        for (packing, packed) in packings.iter_mut().zip(packed.by_ref()) {
             *packing = packed.0;
             bytes.extend_from_slice(&packed.1);
         }
@@ -106,7 +114,7 @@ struct Plain<'a> {
 type Tried = Option<(usize, Vec<u8>)>;
 
 /// Tries some of the ways on each.
-fn tried(all: &[Plain<'_>], ways: &[Way], some: std::ops::Range<usize>) -> Result<Vec<Tried>> {
+fn tried(all: &[Plain<'_>], ways: &[Properties], some: std::ops::Range<usize>) -> Result<Vec<Tried>> {
     let each = |plain: &Plain<'_>| {
         let mut best: Tried = None;
         for nth in some.clone().filter(|_| !plain.bytes.is_empty()) {
@@ -121,10 +129,15 @@ fn tried(all: &[Plain<'_>], ways: &[Way], some: std::ops::Range<usize>) -> Resul
 }
 
 impl Plain<'_> {
-    fn options(&self, (lc, lp, pb): Way) -> LzmaOptions {
+    /// How far matches go back, as a logarithm.
+    fn dictionary(&self) -> u32 {
         let needed = usize::BITS - self.bytes.len().saturating_sub(1).leading_zeros();
+        needed.max(12).min(dictionary(self.section))
+    }
+
+    fn options(&self, (lc, lp, pb): Properties) -> LzmaOptions {
         LzmaOptions {
-            dict_size: 1 << needed.max(12).min(dictionary(self.section)),
+            dict_size: 1 << self.dictionary(),
             lc,
             lp,
             pb,
@@ -136,6 +149,14 @@ impl Plain<'_> {
         }
     }
 
+    /// By prefix codes, if that is possible.
+    fn coded(&self) -> Result<Option<Coded>> {
+        let Some((head, parts)) = prtiql_codes::encode(self.bytes, self.dictionary()) else { return Ok(None) };
+        let options = LzmaOptions { dict_size: 1 << HEADS.1, ..self.options(HEADS.0) };
+        let packed = Plain { bytes: &head, section: self.section }.pack(&options)?;
+        Ok(Some((head.len() as u64, packed, parts)))
+    }
+
     fn pack(&self, options: &LzmaOptions) -> Result<Vec<u8>> {
         let what = || "pack a section";
         let mut writer = LzmaWriter::new(Vec::new(), options, false, false, Some(self.bytes.len() as u64)).context(what)?;
@@ -144,17 +165,59 @@ impl Plain<'_> {
     }
 
     /// How it is packed best, which may be not at all.
-    fn packed(&self, ways: &[Way], best: Tried) -> (Packing, Vec<u8>) {
+    fn packed(&self, ways: &[Properties], best: Tried) -> (Packing, Vec<u8>) {
         let plain = self.bytes.len() as u64;
         match best.filter(|(_, packed)| packed.len() < self.bytes.len()) {
             Some((nth, packed)) => {
                 let options = self.options(ways[nth]);
-                let lzma = Some((options.get_props(), options.dict_size.trailing_zeros() as u8));
-                (Packing { plain, packed: packed.len() as u64, lzma }, packed)
+                let way = Way::Lzma { properties: options.get_props(), dictionary: options.dict_size.trailing_zeros() as u8 };
+                (Packing { plain, packed: packed.len() as u64, way }, packed)
             }
-            None => (Packing { plain, packed: plain, lzma: None }, self.bytes.to_vec()),
+            None => (Packing { plain, packed: plain, way: Way::Stored }, self.bytes.to_vec()),
         }
     }
+}
+
+/// LZMA costs a device some 40 ns for each packed byte. Where the delta is more than this part of the tar, that is more than a plain
+/// pull's cost for inflating it…
+const QUICK: u64 = 128;
+/// …and then sections that are at least so large packed…
+const LARGE: u64 = 16 << 10;
+/// …have prefix codes instead, if these are larger by no more than this part.
+const DEARER: u64 = 16;
+
+/// Bytes by prefix codes: how long their head is, and the head and the parts packed.
+type Coded = (u64, Vec<u8>, Vec<u8>);
+
+/// Packs large sections of a large delta in the way that is unpacked quickly.
+fn quicken(all: &[Plain<'_>], packed: &mut [(Packing, Vec<u8>)], processes: usize, tar_size: u64) -> Result<()> {
+    let sum = packed[..all.len()].iter().map(|(packing, _)| packing.packed).sum::<u64>();
+    let is_large = |n: &usize| packed[*n].0.packed >= LARGE && sum > tar_size / QUICK;
+    let Some(largest) = (0..all.len()).filter(is_large).max_by_key(|n| all[*n].bytes.len()) else { return Ok(()) };
+    let other = match processes {
+        2.. => {
+            Beside::start(|| all[largest].coded().ok().and_then(|coded| postcard::to_allocvec(&coded).ok()).unwrap_or_default())
+        }
+        _ => None,
+    };
+    let others = (0..all.len()).filter(is_large).filter(|n| *n != largest);
+    let mut coded = others.map(|n| Ok((n, all[n].coded()?))).collect::<Result<Vec<_>>>()?;
+    coded.push((
+        largest,
+        match other.and_then(|other| postcard::from_bytes(&other.result()).ok()) {
+            Some(coded) => coded,
+            None => all[largest].coded()?,
+        },
+    ));
+    for (n, coded) in coded {
+        let Some((head, packed_head, parts)) = coded else { continue };
+        let length = (packed_head.len() + parts.len()) as u64;
+        if length <= packed[n].0.packed + packed[n].0.packed / DEARER {
+            let way = Way::Codes { dictionary: all[n].dictionary() as u8, head: (head, packed_head.len() as u64) };
+            packed[n] = (Packing { plain: packed[n].0.plain, packed: length, way }, [packed_head, parts].concat());
+        }
+    }
+    Ok(())
 }
 
 /// The largest dictionary of a section, as a logarithm. All of them are memory of the device: more makes the sections of the corpus no
@@ -169,10 +232,10 @@ fn dictionary(section: usize) -> u32 {
 }
 
 /// lc, lp and pb.
-type Way = (u32, u32, u32);
+type Properties = (u32, u32, u32);
 
 /// What is to be tried.
-fn properties(level: u32) -> &'static [Way] {
+fn properties(level: u32) -> &'static [Properties] {
     match level {
         0..=3 => &[(3, 0, 0)],
         _ => &[(3, 0, 0), (0, 0, 0), (3, 0, 2), (0, 2, 2), (2, 0, 0), (4, 0, 0), (1, 1, 1)],

@@ -100,7 +100,7 @@ pub fn layer(layer: &Layer<'_>, options: &Options, progress: Progress<'_>) -> Re
     progress("pack", 0, 0);
     let Maker { out, fresh, most_copies, .. } = maker;
     log::debug!("sections: {:?}", out.sizes());
-    let (joined, sections, packed) = out.pack(options.level, options.processes)?;
+    let (joined, sections, packed) = out.pack(options.level, options.processes, layer.new.len() as u64)?;
     let head = Head {
         target: layer.target,
         tar_size: layer.new.len() as u64,
