@@ -33,9 +33,9 @@ pub fn branch(word: u32) -> Option<(u32, u32)> {
     }
 }
 
-/// It is a branch or ADRP, or too short to tell.
-pub fn may_aim(code: &[u8]) -> bool {
-    word(code, 0).is_none_or(|word| branch(word).is_some() || is_page(word))
+/// It is a branch or ADRP.
+pub fn may_aim(word: u32) -> bool {
+    branch(word).is_some() || is_page(word)
 }
 
 /// Is it ADRP?

@@ -110,6 +110,7 @@ fn pass(piece: &[u8], at: usize, end: usize, slide: u64, mode: u8, map: &Map) ->
     let (code, data) = (mode & !rule::WORDS != 0, mode & rule::WORDS != 0);
     match map.image().machine {
         Machine::X86 if !data => x86::pass(piece, at, end, slide, mode, map),
+        Machine::Arm if mode == rule::CODE => passed_words(piece, at, end, from, arm::is_a32_branch),
         Machine::Arm => {
             let thumb = mode & rule::OTHER_CODE != 0;
             let fits = |at: usize| {
@@ -119,7 +120,7 @@ fn pass(piece: &[u8], at: usize, end: usize, slide: u64, mode: u8, map: &Map) ->
             let to = passed(at, end, from, if thumb { 2 } else { 4 }, fits);
             if thumb { to.min(end) } else { to }
         }
-        Machine::A64 if !data => passed(at, end, from, 4, |at| a64::may_aim(&piece[at..])),
+        Machine::A64 if !data => passed_words(piece, at, end, from, a64::may_aim),
         Machine::RiscV if !data => passed(at, end, from, 2, |at| riscv::may_aim(&piece[at..])).min(end),
         _ if !code => passed(at, end, from, 4, |at| may_be_word(&piece[at..], old(at), mode, map)),
         _ => at,
@@ -151,6 +152,16 @@ fn passed(mut at: usize, end: usize, from: u64, align: usize, fits: impl Fn(usiz
         at += align;
     }
     at
+}
+
+/// The same for words that need no more than to be looked at. (Most are passed over, so that this is a loop of few instructions.)
+fn passed_words(piece: &[u8], at: usize, end: usize, from: u64, fits: impl Fn(u32) -> bool) -> usize {
+    if !from.is_multiple_of(4) {
+        return at;
+    }
+    let (words, _) = piece[at..].as_chunks::<4>();
+    let words = &words[..words.len().min(end.saturating_sub(at).div_ceil(4))];
+    at + 4 * words.iter().position(|word| fits(u32::from_le_bytes(*word))).unwrap_or(words.len())
 }
 
 /// All addresses in the code of one side: where they stand and where they lead to, as offsets in the file, in order.
