@@ -10,7 +10,6 @@ const SYMBOL_BITS: u64 = 4;
 const TREE_BITS: u64 = 40;
 
 /// Contexts' trees.
-#[derive(Clone)]
 pub struct Clusters {
     /// Of each context.
     pub choice: Vec<u8>,
@@ -101,7 +100,6 @@ fn merge(sums: &mut Vec<Counts>) {
         gains.retain(|(_, x, y)| ![a, b].contains(x) && ![a, b].contains(y));
         let now = |n: usize| if n == moved { b } else { n };
         gains.iter_mut().for_each(|(_, x, y)| (*x, *y) = (now(*x).min(now(*y)), now(*x).max(now(*y))));
-        let a = now(a);
         gains.extend((0..sums.len()).filter(|n| *n != a).map(|n| gain(sums, &each, a, n)));
     }
 }

@@ -7,6 +7,8 @@ use crate::{LAST, LENGTHS, LITERALS, PART, code_of, distance_tree, far_distance}
 
 /// Parts that are gone over together: what is found in them is memory.
 const CHUNK: usize = 32;
+/// Matches of one place: in memory as long as its chunk.
+const MOST_MATCHES: usize = 16;
 /// Parts that have the same trees, as tried.
 const BLOCKS: [usize; 6] = [1, 2, 4, 8, 16, 32];
 /// Passes before the size of blocks is chosen, and after.
@@ -43,7 +45,14 @@ fn find(chains: &mut Chains<'_>, start: usize, end: usize) -> Found {
     let mut found = Found { start, begins: vec![0], all: Vec::new() };
     for at in start..end {
         let part_end = end.min(start + ((at - start) / PART + 1) * PART);
-        chains.at(at, part_end, |length, distance| found.all.push((length, distance)));
+        let begin = found.all.len();
+        chains.at(at, part_end, |length, distance| {
+            // The longest is among them.
+            if found.all.len() == begin + MOST_MATCHES {
+                found.all.pop();
+            }
+            found.all.push((length, distance));
+        });
         found.begins.push(found.all.len() as u32);
     }
     found

@@ -25,7 +25,6 @@ impl Token {
 pub type Part = (usize, Vec<Token>);
 
 /// The trees of a block of parts.
-#[derive(Clone)]
 pub struct Model {
     pub shape: Shape,
     pub literals: Clusters,
