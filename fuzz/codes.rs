@@ -1,8 +1,8 @@
 //! Prefix codes: hostile ones, and such as this engine makes of any bytes.
 
 use super::ENOUGH;
-use prtiql_codes::{Decoder, PART, encode};
-use std::io;
+use prtiql_codes::{PART, Unpacker, encode};
+use std::io::{self, Read};
 
 /// Any bytes, as packed ones, the first saying how much of it is their head, give no more than they may. A few are packed, too, which takes
 /// long, and come out again as they went in.
@@ -30,21 +30,8 @@ pub fn seed() -> Vec<u8> {
     [&(head.len() as u16).to_le_bytes()[..], &((text.len() / 4) as u16).to_le_bytes(), &head, &packed].concat()
 }
 
-fn unpack(mut head: &[u8], mut packed: &[u8], length: usize) -> io::Result<Vec<u8>> {
-    let (mut decoder, mut out) = (Decoder::new(12), Vec::new());
-    while out.len() < length {
-        let mut next = |into: &mut [u8]| io::Read::read_exact(&mut head, into);
-        let mut has_trees = [0];
-        next(&mut has_trees)?;
-        if has_trees[0] & 1 != 0 {
-            decoder.read_trees(&mut next)?;
-        }
-        let mut size = [0; 2];
-        next(&mut size)?;
-        let (now, rest) = packed.split_at_checked(u16::from_le_bytes(size).into()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        packed = rest;
-        decoder.part(now, PART.min(length - out.len()))?;
-        out.extend_from_slice(decoder.latest());
-    }
+fn unpack(head: &[u8], packed: &[u8], length: usize) -> io::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    Unpacker::new(Box::new(head), Box::new(packed), length as u64, 12).read_to_end(&mut out)?;
     Ok(out)
 }

@@ -4,7 +4,7 @@ use crate::base::Result;
 use crate::base::part::Part;
 use crate::delta::format::{Packing, Way, bad};
 use lzma_rust2::{Action, LzmaStream, Status};
-use prtiql_codes::{Bad, Decoder, PART};
+use prtiql_codes::Unpacker;
 use std::fs::File;
 use std::io::{self, Read};
 
@@ -23,16 +23,9 @@ pub fn unpack<'a>(file: &'a File, at: u64, packing: &Packing) -> Result<Box<dyn 
         }
         Way::Codes { dictionary, head } => {
             let parts = packed.checked_sub(head.1).ok_or_else(|| bad("how a section is packed"))?;
-            Box::new(Codes {
-                head: Lzma::new(Part::new(file, at, head.1), head.0, head.1, (0, HEADS.1))?,
-                head_left: head.0,
-                file: Part::new(file, at.saturating_add(head.1), parts),
-                packed_left: parts,
-                left: plain,
-                packed: Vec::new(),
-                decoder: Decoder::new(dictionary.into()),
-                used: 0,
-            })
+            let parts = Part::new(file, at.saturating_add(head.1), parts);
+            let head = Lzma::new(Part::new(file, at, head.1), head.0, head.1, (0, HEADS.1))?;
+            Box::new(Unpacker::new(Box::new(head), Box::new(parts), plain, dictionary.into()))
         }
     })
 }
@@ -72,61 +65,5 @@ impl Read for Lzma<'_> {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
-    }
-}
-
-/// What prefix codes have packed.
-struct Codes<'a> {
-    head: Lzma<'a>,
-    head_left: u64,
-    file: Part<'a>,
-    packed_left: u64,
-    /// Bytes of parts that are not unpacked yet.
-    left: u64,
-    /// A part.
-    packed: Vec<u8>,
-    decoder: Decoder,
-    /// Bytes of the last part that have been handed on.
-    used: usize,
-}
-
-impl Codes<'_> {
-    fn next_part(&mut self) -> io::Result<()> {
-        let mut head = |into: &mut [u8]| {
-            self.head_left = self.head_left.checked_sub(into.len() as u64).ok_or(Bad)?;
-            self.head.read_exact(into)
-        };
-        let (mut has_trees, mut size) = ([0], [0; 2]);
-        head(&mut has_trees)?;
-        match has_trees[0] {
-            0 => (),
-            1 => self.decoder.read_trees(&mut head)?,
-            _ => return Err(Bad.into()),
-        }
-        head(&mut size)?;
-        let size = u16::from_le_bytes(size);
-        self.packed_left = self.packed_left.checked_sub(size.into()).ok_or(Bad)?;
-        self.packed.resize(size.into(), 0);
-        self.file.read_exact(&mut self.packed)?;
-        let length = self.left.min(PART as u64);
-        self.decoder.part(&self.packed, length as usize)?;
-        (self.used, self.left) = (0, self.left - length);
-        if self.left == 0 && (self.head_left, self.packed_left) != (0, 0) {
-            return Err(Bad.into());
-        }
-        Ok(())
-    }
-}
-
-impl Read for Codes<'_> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.used == self.decoder.latest().len() && self.left > 0 {
-            self.next_part()?;
-        }
-        let ready = &self.decoder.latest()[self.used..];
-        let n = ready.len().min(out.len());
-        out[..n].copy_from_slice(&ready[..n]);
-        self.used += n;
-        Ok(n)
     }
 }

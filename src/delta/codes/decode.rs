@@ -1,10 +1,10 @@
-//! Unpacking: part by part, each at once.
+//! Unpacking of parts, each at once.
 
 use crate::{
     DISTANCE_TREES, FAR, LAST, LENGTHS, LITERALS, LONGEST_CODE, MOST_LITERAL_TREES, ONLY, PART, Shape, distance_tree,
     far_distance,
 };
-use std::io;
+use std::io::{self, Read};
 use std::ops::Range;
 
 /// Of each symbol that the next bits may begin with, its length in the low four bits, and the symbol.
@@ -111,14 +111,14 @@ impl Decoder {
         }
     }
 
-    /// Takes other trees; `read` fills what it is given with the next bytes of the head.
-    pub fn read_trees(&mut self, read: &mut dyn FnMut(&mut [u8]) -> io::Result<()>) -> io::Result<()> {
+    /// Takes other trees, from the head.
+    pub fn read_trees(&mut self, head: &mut dyn Read) -> io::Result<()> {
         let mut kinds = [0; 2];
-        read(&mut kinds)?;
+        head.read_exact(&mut kinds)?;
         let trees = usize::from(kinds[1]);
         self.shape = Shape::of_byte(kinds[0]).filter(|_| (1..=MOST_LITERAL_TREES).contains(&trees)).ok_or(Bad)?;
         self.choice.resize(self.shape.contexts(), 0);
-        read(&mut self.choice)?;
+        head.read_exact(&mut self.choice)?;
         if self.choice.iter().any(|tree| usize::from(*tree) >= trees) {
             return Err(Bad.into());
         }
@@ -127,7 +127,7 @@ impl Decoder {
             tables.resize(count, [0; 1 << LONGEST_CODE]);
             for table in tables {
                 let mut lengths = [0; 256];
-                read(&mut lengths)?;
+                head.read_exact(&mut lengths)?;
                 fill(table, &lengths)?;
             }
         }

@@ -10,9 +10,10 @@ mod encode;
 mod matches;
 mod parse;
 mod trees;
+mod unpack;
 
-pub use decode::{Bad, Decoder};
 pub use encode::encode;
+pub use unpack::Unpacker;
 
 /// Bytes of a part, but for the last.
 pub const PART: usize = 32 << 10;

@@ -1,8 +1,8 @@
 //! What is packed comes out again, and what is damaged does no harm.
 
 use crate::trees::{Counts, bits, codes, lengths};
-use crate::{Decoder, LAST, LENGTHS, LITERALS, ONLY, PART, Shape, code_of, distance_symbol, encode, far_distance};
-use std::io;
+use crate::{LAST, LENGTHS, LITERALS, ONLY, PART, Shape, Unpacker, code_of, distance_symbol, encode, far_distance};
+use std::io::{self, Read};
 
 /// Dice of any quality.
 struct Dice(u64);
@@ -22,27 +22,9 @@ fn there_and_back(bytes: &[u8], dictionary: u32) -> usize {
     packed.len()
 }
 
-fn unpack(mut head: &[u8], mut packed: &[u8], length: usize, dictionary: u32) -> io::Result<Vec<u8>> {
-    let (mut decoder, mut out) = (Decoder::new(dictionary), Vec::new());
-    while out.len() < length {
-        let mut next = |into: &mut [u8]| {
-            let (now, rest) = head.split_at_checked(into.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-            into.copy_from_slice(now);
-            head = rest;
-            Ok(())
-        };
-        let mut has_trees = [0];
-        next(&mut has_trees)?;
-        if has_trees[0] != 0 {
-            decoder.read_trees(&mut next)?;
-        }
-        let mut size = [0; 2];
-        next(&mut size)?;
-        let (now, rest) = packed.split_at_checked(u16::from_le_bytes(size).into()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        packed = rest;
-        decoder.part(now, PART.min(length - out.len()))?;
-        out.extend_from_slice(decoder.latest());
-    }
+fn unpack(head: &[u8], packed: &[u8], length: usize, dictionary: u32) -> io::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    Unpacker::new(Box::new(head), Box::new(packed), length as u64, dictionary).read_to_end(&mut out)?;
     Ok(out)
 }
 
@@ -229,5 +211,9 @@ fn a_part_may_not_say_too_much() {
     let mut both = only(0);
     both[1] = 3;
     assert!(unpack(both, near, &[0], 3).is_err(), "an only symbol and another");
-    assert!(Decoder::new(12).part(&[], 1).is_err(), "no trees");
+    let refused = |head: &[u8], packed: &[u8], why| assert!(self::unpack(head, packed, 3, 12).is_err(), "{why}");
+    refused(&[0, 1, 0], &[0b110], "no trees");
+    refused(&[&[2], &head(tokens, near, 1)[1..]].concat(), &[0b110], "neither trees nor none");
+    refused(&[&head(tokens, near, 1)[..], &[0]].concat(), &[0b110], "more head than parts");
+    refused(&head(tokens, near, 1), &[0b110, 0], "more than the parts");
 }
