@@ -89,3 +89,57 @@ fn the_page_cache_does_not_grow_with_its_files() {
     drop(base);
     assert_eq!(cached(), 0);
 }
+
+/// Calls of this thread that read, in any way but together.
+fn reads() -> u64 {
+    let said = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+    said.lines().find_map(|line| line.strip_prefix("syscr: ")).unwrap().parse().unwrap()
+}
+
+#[test]
+fn small_files_are_read_together() {
+    let temp = Temp::new();
+    let data = noise(60_000);
+    let names: Vec<String> = (0..200).map(|nth| format!("file{nth:03}")).collect();
+    let files: Vec<(&str, &[u8])> =
+        names.iter().enumerate().map(|(nth, name)| (name.as_str(), &data[nth..nth + 1 + nth * nth])).collect();
+    let tar = layer(&files);
+    let skeleton = stored(&temp, "one", &tar);
+    sh("sync -f .; for f in one/layer/fs/*; do dd if=$f iflag=nocache count=0 status=none; done", &temp.0);
+    let starts: Vec<usize> =
+        names.iter().map(|name| tar.windows(8).position(|part| part[..7] == *name.as_bytes()).unwrap() + 512).collect();
+    let take = |base: &mut Base<'_>, nth: usize| {
+        let file = base.file_at(starts[nth] as u64).unwrap();
+        let mut buffer = vec![0; files[nth].1.len()];
+        let done = base.read_exact_at(starts[nth] as u64, &mut buffer);
+        assert!(done.is_err() || buffer == files[nth].1, "{}", names[nth]);
+        done.map(|()| file.is_some()).map_err(|e| e.to_string())
+    };
+    let mut base = Base::new(&[Origin::Layer(&skeleton)]).unwrap();
+    let before = reads();
+    assert!((0..names.len()).all(|nth| take(&mut base, nth) == Ok(true)));
+    let direct = std::os::unix::fs::OpenOptionsExt::custom_flags(std::fs::OpenOptions::new().read(true), libc::O_DIRECT)
+        .open(temp.join("one/layer/fs/file100"));
+    if direct.is_ok() {
+        // Only the skeleton was read otherwise; nothing came to the page cache.
+        assert!(reads() - before < 20, "{}", reads() - before);
+        let cached = sh("fincore -n -b -o RES one/layer/fs/*", &temp.0);
+        assert!(cached.lines().count() == 200 && cached.lines().all(|line| line.trim() == "0"), "{cached}");
+    }
+    // To and fro, and only some of those in between.
+    let mut base = Base::new(&[Origin::Layer(&skeleton)]).unwrap();
+    for nth in (0..400).map(|nth| if nth % 50 < 25 { nth * 7 % 200 } else { nth % 200 }).chain((0..200).step_by(3)) {
+        assert_eq!(take(&mut base, nth), Ok(true), "{}", names[nth]);
+    }
+    // Each that is not as it was is named when it is asked for, not before.
+    std::fs::OpenOptions::new().write(true).open(temp.join("one/layer/fs/file120")).unwrap().set_len(10_000).unwrap();
+    std::fs::remove_file(temp.join("one/layer/fs/file140")).unwrap();
+    let mut base = Base::new(&[Origin::Layer(&skeleton)]).unwrap();
+    for nth in 0..140 {
+        match take(&mut base, nth) {
+            Ok(found) => assert!(found && nth != 120, "{nth}"),
+            Err(said) => assert!(nth == 120 && said.contains("file120") && said.contains("shorter than it was"), "{nth}: {said}"),
+        }
+    }
+    assert!(base.file_at(starts[140] as u64).unwrap_err().to_string().contains("file140"));
+}

@@ -2,6 +2,7 @@
 //! store's files through their skeletons.
 
 use crate::base::{Context, Error, Result};
+use crate::delta::ahead::Ahead;
 use crate::layer::{FileBody, Skeleton, TarReader};
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -46,6 +47,7 @@ pub struct Base<'a> {
     bodies: Vec<(usize, FileBody)>,
     most_bodies: usize,
     pages: Vec<Page>,
+    ahead: Ahead,
 }
 
 struct Part<'a> {
@@ -97,7 +99,7 @@ impl<'a> Base<'a> {
         }
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1024);
         let most_bodies = MOST_BODIES.min(usize::try_from(limit / 8).unwrap_or(MOST_BODIES)).max(1);
-        Ok(Base { parts, size, readers: Vec::new(), bodies: Vec::new(), most_bodies, pages: Vec::new() })
+        Ok(Base { parts, size, readers: Vec::new(), bodies: Vec::new(), most_bodies, pages: Vec::new(), ahead: Ahead::default() })
     }
 
     /// Bytes in all.
@@ -123,10 +125,31 @@ impl<'a> Base<'a> {
         Ok(())
     }
 
-    /// The file of a store whose content begins at `offset`.
+    /// The file of a store whose content begins at `offset`, all of which is to be read now: perhaps as one of several.
     pub fn file_at(&mut self, offset: u64) -> Result<Option<Rc<OwnedFd>>> {
         let Some((nth, at)) = self.locate(offset) else { return Ok(None) };
-        Ok(self.body(nth, at)?.and_then(|body| body.file_from(at)))
+        if let Some(file) = self.ahead.file_from(nth, at) {
+            return Ok(Some(file));
+        }
+        if !self.is_open(nth, at) {
+            let Some(body) = self.open(nth, at)? else { return Ok(None) };
+            let Some(reader) = self.readers.last_mut() else { return Ok(None) };
+            match self.ahead.fill(nth, body, &mut reader.tar) {
+                Some(body) => self.keep(nth, body),
+                None => return Ok(self.ahead.file_from(nth, at)),
+            }
+        }
+        Ok(self.bodies.last().and_then(|(_, body)| body.file_from(at)))
+    }
+
+    /// Most of the file whose content begins at `offset` will be copied now, in pieces.
+    pub fn expect(&mut self, offset: u64) -> Result<()> {
+        self.file_at(offset)?;
+        if let Some((_, body)) = self.locate(offset).filter(|(nth, at)| self.is_open(*nth, *at)).and_then(|_| self.bodies.last())
+        {
+            body.expect();
+        }
+        Ok(())
     }
 
     fn read_part(&mut self, nth: usize, mut at: u64, mut buf: &mut [u8]) -> Result<()> {
@@ -134,6 +157,10 @@ impl<'a> Base<'a> {
             return file.read_exact_at(buf, at).context(|| "read the base's tar");
         }
         while !buf.is_empty() {
+            if let Some(n) = self.ahead.read_at(nth, at, buf) {
+                (buf, at) = (&mut buf[n..], at + n as u64);
+                continue;
+            }
             let n = match buf.len() <= PAGE / 2 && self.turn_page(nth, at)? {
                 true => self.pages.last().map_or(0, |page| page.read_at(at, buf)),
                 false => match self.body(nth, at)? {
@@ -174,16 +201,28 @@ impl<'a> Base<'a> {
 
     /// The content of the file that an offset of a layer of a store is in, if it is in one.
     fn body(&mut self, nth: usize, at: u64) -> Result<Option<&FileBody>> {
-        if !comes_last(&mut self.bodies, |(layer, body)| *layer == nth && body.range().contains(&at)) {
-            let Some(body) = self.reader(nth, at).map(|reader| reader.body_at(at)).transpose()?.flatten() else {
-                return Ok(None);
-            };
-            self.bodies.push((nth, body));
-            while self.bodies.len() > self.most_bodies || self.bodies.len() > 1 && self.cached() > MOST_CACHED {
-                self.bodies.remove(0);
-            }
+        if !self.is_open(nth, at) {
+            let Some(body) = self.open(nth, at)? else { return Ok(None) };
+            self.keep(nth, body);
         }
         Ok(self.bodies.last().map(|(_, body)| body))
+    }
+
+    /// If that file is open, it is the last one now.
+    fn is_open(&mut self, nth: usize, at: u64) -> bool {
+        comes_last(&mut self.bodies, |(layer, body)| *layer == nth && body.range().contains(&at))
+    }
+
+    /// Opens that file by a reader, the last one now.
+    fn open(&mut self, nth: usize, at: u64) -> Result<Option<FileBody>> {
+        Ok(self.reader(nth, at).map(|reader| reader.body_at(at)).transpose()?.flatten())
+    }
+
+    fn keep(&mut self, nth: usize, body: FileBody) {
+        self.bodies.push((nth, body));
+        while self.bodies.len() > self.most_bodies || self.bodies.len() > 1 && self.cached() > MOST_CACHED {
+            self.bodies.remove(0);
+        }
     }
 
     /// Bytes of the open files that the page cache may have.

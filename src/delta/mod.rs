@@ -1,5 +1,6 @@
 //! Floor 3: deltas. From the layers that a device has and a small file it makes the exact tar of another layer.
 
+mod ahead;
 pub mod apply;
 pub mod artifact;
 pub mod balena;

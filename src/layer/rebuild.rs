@@ -322,6 +322,18 @@ impl TarReader<'_> {
         Ok(Some(FileBody::new(file, self.ops.path(), begin..here + left, start)))
     }
 
+    /// As [`Self::body_at`], of the next file, if that is no larger and no farther away.
+    pub fn next_body(&mut self, largest: u64, limit: u64) -> Result<Option<FileBody>> {
+        while self.offset() < limit && self.next_piece()? {
+            match self.piece {
+                Piece::File { left, .. } if left > largest => break,
+                Piece::File { left, .. } if left > 0 => return self.body_at(self.offset()),
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
     /// Where the next read begins.
     pub fn offset(&self) -> u64 {
         self.ops.tar_offset() - self.piece.left()

@@ -1,5 +1,6 @@
 //! Floor 0: system calls that have no safe wrapper elsewhere. The only `unsafe` of the project is in here.
 
+pub mod aio;
 pub mod beside;
 pub mod bpf;
 pub mod calls;
