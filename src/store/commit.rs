@@ -4,10 +4,12 @@ use crate::base::{Context, Error, Result};
 use crate::image::Digest;
 use crate::layer::Applied;
 use crate::store::{ImageInfo, Root, list, trash};
+use crate::sys::io;
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 /// `layer.json`.
@@ -91,7 +93,7 @@ pub fn commit_image(root: &Root, staged: &Path, config: &[u8], manifest: Option<
         std::fs::write(staged.join("manifest.json"), manifest).context(what)?;
     }
     std::fs::write(staged.join("image.json"), serde_json::to_vec(info)?).context(what)?;
-    File::open(staged).map_err(Error::from).and_then(|folder| Ok(rustix::fs::syncfs(&folder)?)).context(what)?;
+    File::open(staged).map_err(Error::from).and_then(|folder| Ok(io::sync_file_system(folder.as_fd())?)).context(what)?;
     rename_into(root, staged, &root.image(&id)).and_then(|()| sync_parent(&root.image(&id))).context(what)?;
     Ok(id)
 }
