@@ -131,16 +131,12 @@ impl Changes<'_> {
         }
         let wait = |w: &Written| if several { io::wait_written(w.file.as_fd(), 0, 0) } else { Ok(()) };
         let waited: Vec<_> = written.iter().map(wait).collect();
-        let mut first = Ok(());
         for folder in &names {
-            let synced = sync_folder(folder).context(|| format!("sync {}", folder.display()));
-            first = first.and(synced);
+            sync_folder(folder).context(|| format!("sync {}", folder.display()))?; // a file may speak of what is there
         }
         let sync = |(w, waited): (&Written, rustix::io::Result<()>)| waited.map_err(Into::into).and(w.file.sync_all());
         let synced: Vec<_> = written.iter().zip(waited).map(sync).collect();
-        if first.is_err() {
-            return first; // a file may speak of what those folders have
-        }
+        let mut first = Ok(());
         for (w, synced) in written.iter().zip(synced) {
             let named = synced.and_then(|()| fs::rename(&w.temporary, &w.path)).context(|| format!("write {}", w.path.display()));
             first = first.and(named);
