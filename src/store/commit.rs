@@ -104,6 +104,14 @@ pub fn commit_image(root: &Root, staged: &Path, id: &Digest) -> Result<()> {
     rename_into(root, staged, &root.image(id)).context(|| format!("commit image {id}"))
 }
 
+/// Makes the names of layers and images durable.
+pub(super) fn sync_names(root: &Root) -> Result<()> {
+    for folder in ["layers/sha256", "images/sha256"].map(|folder| root.path().join(folder)) {
+        File::open(&folder).and_then(|folder| folder.sync_all()).context(|| format!("sync {}", folder.display()))?;
+    }
+    Ok(())
+}
+
 fn rename_into(root: &Root, staged: &Path, target: &Path) -> Result<()> {
     match std::fs::rename(staged, target) {
         Ok(()) => Ok(()),

@@ -65,6 +65,8 @@ impl Root {
         if root.newer.is_empty() {
             root.clear_staging()?;
         }
+        // The last daemon may have ended between a worker's naming of an image and its own sync.
+        commit::sync_names(&root)?;
         Ok(root)
     }
 
