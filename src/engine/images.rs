@@ -141,6 +141,10 @@ impl Engine {
         image.used_ms = Some(now_ms());
         image.in_store = self.images.by_id.get(&id).is_some_and(|known| known.in_store);
         self.images.by_id.insert(id, image);
+        // An image without its layers would do no harm; a reference to what a power cut has taken back would.
+        for folder in ["layers/sha256", "images/sha256"] {
+            self.committer.change(Change::Names { path: folder.into() });
+        }
         for text in &new.references {
             self.set_reference(&Reference::parse(text)?, id);
         }

@@ -9,6 +9,7 @@ use crate::layer::extract;
 use crate::layer::made::Key;
 use crate::layer::skeleton;
 use crate::layer::tar;
+use crate::sys::io;
 use miniz_oxide::deflate::compress_to_vec;
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
 use rustix::fs::{Mode, OFlags};
@@ -106,7 +107,7 @@ pub fn save(work: &Path, place: usize, checkpoint: &Checkpoint) -> Result<()> {
     if new {
         bytes.resize(bytes.len().next_multiple_of(ROOM), 0);
     }
-    rustix::fs::syncfs(&file).context(what)?;
+    io::sync_file_system(file.as_fd()).context(what)?;
     file.write_all_at(&bytes, 0).and_then(|()| file.sync_data()).context(what)?;
     if new { sync_folder(work).context(what) } else { Ok(()) }
 }

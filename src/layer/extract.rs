@@ -12,6 +12,7 @@ use crate::layer::spool::Spool;
 use crate::layer::twin::Twin;
 use crate::layer::undo::Undo;
 use crate::layer::{path, xattr};
+use crate::sys::io;
 use crc32fast::Hasher;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
@@ -268,7 +269,7 @@ impl Extractor {
     /// All entries are there: folders become what they are to be, and everything durable.
     pub fn finish(mut self) -> Result<()> {
         self.folders.apply(&self.tree)?;
-        rustix::fs::syncfs(&self.tree.root).context(|| "write the layer's files")?;
+        io::sync_file_system(self.tree.root.as_fd()).context(|| "write the layer's files")?;
         self.flusher.synced(None);
         Ok(())
     }

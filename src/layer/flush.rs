@@ -113,7 +113,7 @@ impl Flusher {
     /// call for each would make a request of each.
     fn flush(&mut self) -> Result<()> {
         if let Some(any) = self.batch.first() {
-            rustix::fs::syncfs(any)?;
+            io::sync_file_system(any.as_fd())?;
         }
         self.synced(None);
         Ok(())

@@ -6,6 +6,7 @@ use crate::layer::checkpoint::{Checkpoint, damaged};
 use crate::layer::made::Known;
 use crate::layer::skeleton::extra_name;
 use crate::layer::{path, undo};
+use crate::sys::io;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -34,7 +35,7 @@ pub fn restore(work: &Path, checkpoint: &Checkpoint) -> Result<()> {
     }
     keep_known(fs.as_fd(), &mut Vec::new(), 0, &known).context(what)?;
     if !notes.is_empty() {
-        rustix::fs::syncfs(&fs).context(what)?;
+        io::sync_file_system(fs.as_fd()).context(what)?;
         undo::clear(work)?;
     }
     Ok(())

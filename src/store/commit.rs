@@ -1,13 +1,16 @@
-//! Making things real: all work lies in staging/; one syncfs, one rename and one fsync of the folder give it its final name.
+//! Making things real: all work lies in staging/; one sync of the file system and one rename give it its final name. The names become durable
+//! together, before those of the references that are set to them.
 
 use crate::base::{Context, Error, Result};
 use crate::image::Digest;
 use crate::layer::Applied;
 use crate::store::{ImageInfo, Root, list, trash};
+use crate::sys::io;
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 /// `layer.json`.
@@ -53,8 +56,8 @@ pub fn layer_info(root: &Root, diff_id: &Digest) -> Result<LayerInfo> {
 }
 
 /// Gives a layer that is complete and durable in `staged` (fs/, skeleton, layer.json) its final name. If another job was faster,
-/// ours goes to the trash. The name itself is durable at the next sync of the file system, that of an image which needs the layer
-/// at the latest: a cut before takes it back, with whatever was removed after it.
+/// ours goes to the trash. The name itself is durable at the next sync of the file system, with the image that needs the layer at
+/// the latest: a cut before takes it back, with whatever was removed after it.
 pub fn commit_layer(root: &Root, staged: &Path, diff_id: &Digest) -> Result<()> {
     rename_into(root, staged, &root.own_layer(diff_id)).context(|| format!("commit layer {diff_id}"))
 }
@@ -75,25 +78,38 @@ pub fn replace_layer(root: &Root, staged: &Path, diff_id: &Digest) -> Result<()>
     }
 }
 
-/// Writes an image's config, manifest and `image.json` into a folder `staged`, and makes an image of it. One that exists already
-/// stays as it is.
-pub fn commit_image(root: &Root, staged: &Path, config: &[u8], manifest: Option<&[u8]>, info: &ImageInfo) -> Result<Digest> {
-    let id = Digest::of(config);
-    let what = || format!("commit image {id}");
-    if rustix::fs::stat(root.image(&id)).is_ok() {
-        // A layer of it may have been lost, and have come again: its name is made durable here.
-        sync_parent(&root.own_layer(&id)).context(what)?;
-        return Ok(id);
-    }
+/// Writes an image's config, manifest and `image.json` into a folder. They are durable at the next sync of the file system.
+pub fn stage_image(staged: &Path, config: &[u8], manifest: Option<&[u8]>, info: &ImageInfo) -> Result<()> {
+    let what = || format!("write the image's files in {}", staged.display());
     std::fs::create_dir_all(staged).context(what)?;
     std::fs::write(staged.join("config.json"), config).context(what)?;
     if let Some(manifest) = manifest {
         std::fs::write(staged.join("manifest.json"), manifest).context(what)?;
     }
-    std::fs::write(staged.join("image.json"), serde_json::to_vec(info)?).context(what)?;
-    File::open(staged).map_err(Error::from).and_then(|folder| Ok(rustix::fs::syncfs(&folder)?)).context(what)?;
-    rename_into(root, staged, &root.image(&id)).and_then(|()| sync_parent(&root.image(&id))).context(what)?;
-    Ok(id)
+    std::fs::write(staged.join("image.json"), serde_json::to_vec(info)?).context(what)
+}
+
+/// Makes durable what is in the file system of a folder, such as a staged image.
+pub fn sync(folder: &Path) -> Result<()> {
+    let open = File::open(folder).map_err(Error::from);
+    open.and_then(|folder| Ok(io::sync_file_system(folder.as_fd())?)).context(|| format!("sync {}", folder.display()))
+}
+
+/// Gives an image whose files are durable in `staged` its final name. One that exists already stays as it is. The name, and those of its
+/// layers, become durable with its references, which the daemon has written after them.
+pub fn commit_image(root: &Root, staged: &Path, id: &Digest) -> Result<()> {
+    if rustix::fs::stat(root.image(id)).is_ok() {
+        return Ok(());
+    }
+    rename_into(root, staged, &root.image(id)).context(|| format!("commit image {id}"))
+}
+
+/// Makes the names of layers and images durable.
+pub(super) fn sync_names(root: &Root) -> Result<()> {
+    for folder in ["layers/sha256", "images/sha256"].map(|folder| root.path().join(folder)) {
+        File::open(&folder).and_then(|folder| folder.sync_all()).context(|| format!("sync {}", folder.display()))?;
+    }
+    Ok(())
 }
 
 fn rename_into(root: &Root, staged: &Path, target: &Path) -> Result<()> {

@@ -12,7 +12,7 @@ mod space;
 mod stores;
 mod trash;
 
-pub use commit::{LayerInfo, commit_image, commit_layer, layer_info, replace_layer};
+pub use commit::{LayerInfo, commit_image, commit_layer, layer_info, replace_layer, stage_image, sync};
 pub use device::{Device, written_by_process};
 pub use list::{
     ImageInfo, SetAside, StoredImage, StoredTag, all_images, all_layers, images, layers, read_manifest, read_tag, tagged, tags,
@@ -65,6 +65,8 @@ impl Root {
         if root.newer.is_empty() {
             root.clear_staging()?;
         }
+        // The last daemon may have ended between a worker's naming of an image and its own sync.
+        commit::sync_names(&root)?;
         Ok(root)
     }
 
@@ -311,8 +313,10 @@ mod tests {
         let id = Digest::of(config.as_bytes());
         let info = ImageInfo { sizes: vec![5], ..ImageInfo::default() };
         std::fs::create_dir(root.layer(&diff)).unwrap();
-        commit_image(&root, &root.staging("job"), config.as_bytes(), None, &info).unwrap();
-        commit_image(&root, &root.staging("job"), config.as_bytes(), None, &info).unwrap();
+        for _ in 0..2 {
+            stage_image(&root.staging("job"), config.as_bytes(), None, &info).unwrap();
+            commit_image(&root, &root.staging("job"), &id).unwrap();
+        }
         let bad = Digest::of(b"x");
         std::fs::create_dir(root.image(&bad)).unwrap();
         std::fs::write(root.image(&bad).join("config.json"), "{}").unwrap();

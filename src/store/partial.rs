@@ -79,16 +79,17 @@ impl Partial {
     }
 }
 
-/// A folder from which the layer has gone is empty, if it was a small one, and needs no trash. A repair that was cut short may have left
+/// A folder from which the layer has gone has a few work files at the most, and needs no trash. A repair that was cut short may have left
 /// the copy there that it replaced, and containers run on it.
 fn throw_away(root: &Root, path: &Path) -> Result<()> {
-    if rustix::fs::rmdir(path).is_ok() {
-        return Ok(());
+    if path.join(COPY).exists() {
+        return trash::discard_copy(root, path, &hex_of(path));
     }
-    match path.join(COPY).exists() {
-        true => trash::discard_copy(root, path, &hex_of(path)),
-        false => trash::discard(root, path),
-    }
+    let remove = || -> std::io::Result<()> {
+        std::fs::read_dir(path)?.try_for_each(|entry| std::fs::remove_file(entry?.path()))?;
+        std::fs::remove_dir(path)
+    };
+    if remove().is_ok() { Ok(()) } else { trash::discard(root, path) }
 }
 
 fn hex_of(path: &Path) -> String {

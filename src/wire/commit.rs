@@ -12,6 +12,11 @@ pub enum Change {
         /// All of it.
         data: String,
     },
+    /// The names in a folder are durable, those too that a worker has made, before a file that is written after gets its name.
+    Names {
+        /// Which.
+        path: String,
+    },
     /// The folder exists.
     Folder {
         /// Which.

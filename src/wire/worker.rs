@@ -322,7 +322,7 @@ pub struct Logs {
     pub multiplexed: bool,
 }
 
-/// An image that now is in the store, durably; the daemon takes it into its tables.
+/// An image that now is in the store; the daemon takes it into its tables, and has its name made durable before its references.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct NewImage {
     /// `sha256:…` of the config.

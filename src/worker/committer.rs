@@ -1,7 +1,7 @@
 //! The committer: makes the daemon's changes of state durable, batch by batch, and acks them.
 //!
 //! A batch costs one fsync per file written, and one per folder that changed, at its end; of several files one after the other, the first
-//! fsync does most of the work.
+//! fsync does the work.
 
 use crate::base::{Context, Error, Result};
 use crate::store;
@@ -43,7 +43,7 @@ pub fn main(root: &str) -> i32 {
 
 /// Does all changes; the first error is reported, the rest are still tried.
 fn commit(root: &Path, changes: &[Change]) -> Result<()> {
-    let mut batch = Changes { root, folders: BTreeSet::new(), written: Vec::new() };
+    let mut batch = Changes { root, folders: BTreeSet::new(), names: Vec::new(), written: Vec::new() };
     let mut first = Ok(());
     for change in changes {
         let done = batch.apply(change);
@@ -63,6 +63,8 @@ struct Changes<'a> {
     root: &'a Path,
     /// Folders whose names are to become durable.
     folders: BTreeSet<PathBuf>,
+    /// Folders whose names are to become durable before those of the files.
+    names: Vec<PathBuf>,
     /// Files that have been written under another name, one after the other.
     written: Vec<Written>,
 }
@@ -79,6 +81,7 @@ impl Changes<'_> {
         let again = |path: &str| self.written.iter().any(|written| written.path == self.root.join(path));
         let named = match change {
             Change::Write { path, .. } if !again(path) && self.written.len() < MOST_OPEN => Ok(()),
+            Change::Names { .. } => Ok(()),
             _ => self.name(),
         };
         named.and(self.apply_one(change))
@@ -94,6 +97,7 @@ impl Changes<'_> {
                 self.written.push(write(&path, folder, data.as_bytes()).context(|| format!("write {}", path.display()))?);
                 self.folders.insert(folder.to_path_buf());
             }
+            Change::Names { path } => self.names.push(inside(root, path)?),
             Change::Folder { path, mode } => {
                 let path = inside(root, path)?;
                 make_folders(root, &path, &mut self.folders).context(|| format!("create {}", path.display()))?;
@@ -116,15 +120,23 @@ impl Changes<'_> {
         Ok(())
     }
 
-    /// Makes the files that have been written durable, then gives them their names. All are on their way before the first is waited for:
-    /// a file system that commits all that was done with its first sync, as ext4 does, has no second commit to write.
+    /// Makes the files that have been written durable, then gives them their names. The content of all is on the device before the first
+    /// sync: a file system that commits all that was done with it, as ext4 does, has no second commit to write. btrfs does so only for
+    /// folders that others were moved into, so these come first.
     fn name(&mut self) -> Result<()> {
-        let written = std::mem::take(&mut self.written);
-        if written.len() > 1 {
+        let (written, names) = (std::mem::take(&mut self.written), std::mem::take(&mut self.names));
+        let several = written.len() + names.len() > 1;
+        if several {
             written.iter().for_each(|w| _ = io::start_writing(w.file.as_fd(), 0, 0)); // an error shows again below
         }
+        let wait = |w: &Written| if several { io::wait_written(w.file.as_fd(), 0, 0) } else { Ok(()) };
+        let waited: Vec<_> = written.iter().map(wait).collect();
+        for folder in &names {
+            sync_folder(folder).context(|| format!("sync {}", folder.display()))?; // a file may speak of what is there
+        }
+        let sync = |(w, waited): (&Written, rustix::io::Result<()>)| waited.map_err(Into::into).and(w.file.sync_all());
+        let synced: Vec<_> = written.iter().zip(waited).map(sync).collect();
         let mut first = Ok(());
-        let synced: Vec<_> = written.iter().map(|w| w.file.sync_all()).collect();
         for (w, synced) in written.iter().zip(synced) {
             let named = synced.and_then(|()| fs::rename(&w.temporary, &w.path)).context(|| format!("write {}", w.path.display()));
             first = first.and(named);
@@ -200,6 +212,7 @@ mod tests {
         fs::create_dir_all(root.join("trash")).unwrap();
         let write = |path: &str, data: &str| Change::Write { path: path.into(), data: data.into() };
         let batch = [
+            Change::Names { path: "trash".into() },
             write("tags/a", "1"),
             write("containers/x/config.json", "{}"),
             Change::Folder { path: "volumes/v/_data".into(), mode: 0o755 },

@@ -15,6 +15,7 @@ use crate::wire::worker::{DeltaMode, Report};
 use crate::worker::fetch::{self, Wanted};
 use crate::worker::plan::Need;
 use crate::worker::session::Session;
+use crate::worker::staged_image::StagedImage;
 use crate::worker::{room, verify};
 use rustix::fs::MemfdFlags;
 use sha2::Digest as _;
@@ -42,6 +43,8 @@ pub struct Target<'a> {
     pub layers: &'a [Digest],
     /// The layers that are to be brought.
     pub wanted: &'a [Wanted],
+    /// The image that they are of.
+    pub image: &'a StagedImage<'a>,
 }
 
 /// What deltas have done.
@@ -128,7 +131,7 @@ fn follow(
         for part in parts {
             let id = target.wanted.iter().find(|w| w.diff_id == part.diff_id).map_or(part.blob, |w| w.blob);
             let base = &hop.offer.base_layers;
-            match layer(session, root, repository, (part, base), &id.short(), done) {
+            match layer(session, root, repository, (part, base, target.image), &id.short(), done) {
                 Ok(()) => done.base = Some(plan.hops[0].offer.base),
                 Err(e) => {
                     session.check()?;
@@ -159,7 +162,7 @@ fn layer(
     session: &mut Session,
     root: &Root,
     repository: &mut Repository<'_>,
-    (part, base): (&Part, &[Digest]),
+    (part, base, image): (&Part, &[Digest], &StagedImage<'_>),
     id: &str,
     done: &mut Done,
 ) -> Result<()> {
@@ -169,7 +172,9 @@ fn layer(
         return partial.discard(root); // it was completed while the lock was waited for
     }
     let mut link = false;
-    let applied = match make(session, root, repository, part, id, &partial, &mut link) {
+    let made = make(session, root, repository, part, id, &partial, &mut link);
+    let staged = partial.path().join("layer");
+    let applied = match made.and_then(|layer| complete(part, layer, &staged, image)) {
         Ok(applied) => applied,
         Err(e) => {
             session.check()?;
@@ -183,7 +188,7 @@ fn layer(
     done.files.0 += applied.linked;
     done.files.1 += applied.cloned;
     done.files.2 += applied.size.saturating_sub(applied.linked + applied.cloned);
-    store::commit_layer(root, &partial.path().join("layer"), &part.diff_id)?;
+    store::commit_layer(root, &staged, &part.diff_id)?;
     partial.discard(root)?;
     session.status(id, "Pull complete")
 }
@@ -197,7 +202,7 @@ fn make(
     id: &str,
     partial: &Partial,
     link: &mut bool,
-) -> Result<Applied> {
+) -> Result<Apply> {
     let interval = (part.written / 8).clamp(INTERVAL.0, INTERVAL.1);
     let resumed = Apply::resume(partial.path(), &part.diff_id, interval).unwrap_or_else(|e| {
         log::warn!("layer {} starts anew: {e}", part.diff_id);
@@ -222,11 +227,20 @@ fn make(
     layer.limit(head.tar_size.saturating_sub(layer.compressed()));
     run(session, root, &delta, &head, &mut layer, id)?;
     session.status(id, "Verifying Checksum")?;
-    let staged = partial.path().join("layer");
-    layer.finish(|applied| match applied.diff_id == part.diff_id {
-        true => LayerInfo::write(applied, &staged),
-        false => Err(Error::internal(format!("the delta makes {}", applied.diff_id))),
-    })
+    Ok(layer)
+}
+
+/// The delta has been applied: compares what came out with what it should be, and makes it durable.
+fn complete(part: &Part, layer: Apply, staged: &Path, image: &StagedImage<'_>) -> Result<Applied> {
+    let applied = layer.finish(|applied| {
+        if applied.diff_id != part.diff_id {
+            return Err(Error::internal(format!("the delta makes {}", applied.diff_id)));
+        }
+        LayerInfo::write(applied, staged)?;
+        image.before_sync(applied)
+    })?;
+    image.synced();
+    Ok(applied)
 }
 
 /// Applies the delta from where the layer is.

@@ -121,15 +121,14 @@ impl<'a, 'b> Making<'a, 'b> {
     }
 }
 
-/// Pulls the layers of the target that are missing or damaged. `blobs` are the delta layers at the registry. Returns the layers'
-/// sizes.
+/// Pulls the layers of the target that are missing or damaged. `blobs` are the delta layers at the registry.
 pub fn pull(
     session: &mut Session,
     root: &Root,
     repository: &mut Repository<'_>,
     blobs: &[Descriptor],
     delta: &DeltaImage,
-) -> Result<Vec<u64>> {
+) -> Result<()> {
     let layers = &delta.target.rootfs.diff_ids;
     let mut wanted: Vec<(Wanted, Digest)> = Vec::new();
     let parts = || blobs.iter().zip(&delta.deltas).zip(layers);
@@ -176,7 +175,7 @@ pub fn pull(
             }
         }
     }
-    layers.iter().map(|diff_id| Ok(store::layer_info(root, diff_id)?.size)).collect()
+    Ok(())
 }
 
 /// What the target's layers take is not said anywhere: as much as those of the base that they replace, most likely. At the least it

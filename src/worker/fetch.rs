@@ -8,6 +8,7 @@ use crate::registry::{self, Client, Piece, Repository};
 use crate::store::{self, LayerInfo, Partial, Root};
 use crate::wire::worker::{Auth, Layer, Registries};
 use crate::worker::session::Session;
+use crate::worker::staged_image::StagedImage;
 use sha2::Digest as _;
 use std::path::Path;
 use std::time::Duration;
@@ -72,7 +73,7 @@ pub fn help(
             continue;
         }
         if let Some(partial) = Partial::lock(root, &wanted.diff_id)? {
-            locked(session, root, &mut repository, &wanted, partial).map_err(|e| named(&wanted, e))?;
+            locked(session, root, &mut repository, &wanted, partial, None).map_err(|e| named(&wanted, e))?;
         }
     }
     Ok(())
@@ -82,10 +83,16 @@ fn named(wanted: &Wanted, e: Error) -> Error {
     e.context(format!("layer {}", wanted.blob))
 }
 
-/// Fetches a layer, or waits until another process has.
-pub fn layer(session: &mut Session, root: &Root, repository: &mut Repository<'_>, wanted: &Wanted) -> Result<()> {
+/// Fetches a layer, of an image that it may be the last one of, or waits until another process has.
+pub fn layer(
+    session: &mut Session,
+    root: &Root,
+    repository: &mut Repository<'_>,
+    wanted: &Wanted,
+    image: Option<&StagedImage<'_>>,
+) -> Result<()> {
     match hold(session, root, wanted)? {
-        Some(partial) => locked(session, root, repository, wanted, partial).map_err(|e| named(wanted, e)),
+        Some(partial) => locked(session, root, repository, wanted, partial, image).map_err(|e| named(wanted, e)),
         None => Ok(()),
     }
 }
@@ -110,7 +117,14 @@ pub fn hold(session: &mut Session, root: &Root, wanted: &Wanted) -> Result<Optio
     }
 }
 
-fn locked(session: &mut Session, root: &Root, repository: &mut Repository<'_>, wanted: &Wanted, partial: Partial) -> Result<()> {
+fn locked(
+    session: &mut Session,
+    root: &Root,
+    repository: &mut Repository<'_>,
+    wanted: &Wanted,
+    partial: Partial,
+    image: Option<&StagedImage<'_>>,
+) -> Result<()> {
     if !wanted.replace && root.has_layer(&wanted.diff_id) {
         return partial.discard(root); // it was completed while the lock was waited for
     }
@@ -120,7 +134,8 @@ fn locked(session: &mut Session, root: &Root, repository: &mut Repository<'_>, w
         let apply = start(root, wanted, &partial)?;
         let resumed = apply.compressed() > 0;
         let mut fault = Fault::Link;
-        match bring(session, root, repository, wanted, apply, &staged, &mut fault) {
+        let brought = bring(session, root, repository, wanted, apply, &mut fault);
+        match brought.and_then(|apply| complete(wanted, apply, &staged, image, &mut fault)) {
             Ok(()) => break,
             // What was gone on with may have been a lie from the beginning, and any line may flip a bit: from there once more,
             // at the next source if there is one.
@@ -162,6 +177,15 @@ enum Fault {
     Image,
 }
 
+impl Fault {
+    /// Something was wrong with what came, if this is not the machine's own trouble.
+    fn blame(&mut self, e: &Error) {
+        if !e.is_of_machine() {
+            *self = Fault::Bytes;
+        }
+    }
+}
+
 /// Where the last checkpoint was, or at the start.
 fn start(root: &Root, wanted: &Wanted, partial: &Partial) -> Result<Apply> {
     // Each costs the journal about as much as its own 20 kB: a large layer has fewer than it could.
@@ -186,14 +210,8 @@ fn bring(
     repository: &mut Repository<'_>,
     wanted: &Wanted,
     mut apply: Apply,
-    staged: &Path,
     fault: &mut Fault,
-) -> Result<()> {
-    let blame = |fault: &mut Fault, e: &Error| {
-        if !e.is_of_machine() {
-            *fault = Fault::Bytes;
-        }
-    };
+) -> Result<Apply> {
     apply.limit(store::room(root)?);
     let id = wanted.blob.short();
     let from = apply.compressed();
@@ -214,7 +232,7 @@ fn bring(
                 if unlooked > LOOK {
                     store::check_left(root, std::mem::take(&mut unlooked) as u64)?; // others write there too
                 }
-                apply.push(bytes).inspect_err(|e| blame(fault, e))?;
+                apply.push(bytes).inspect_err(|e| fault.blame(e))?;
             }
         }
         session.progress(&id, "Downloading", apply.compressed(), wanted.size)
@@ -226,13 +244,19 @@ fn bring(
         f.error
     })?;
     session.status(&id, "Verifying Checksum")?;
+    Ok(apply)
+}
+
+/// All has come: compares what came out with what it should be, and makes it durable.
+fn complete(wanted: &Wanted, apply: Apply, staged: &Path, image: Option<&StagedImage<'_>>, fault: &mut Fault) -> Result<()> {
     let right = apply.digest_so_far() == wanted.blob;
     let finished = apply.finish(|applied| {
         check(wanted, applied)?;
-        LayerInfo::write(applied, staged)
+        LayerInfo::write(applied, staged)?;
+        image.map_or(Ok(()), |image| image.before_sync(applied))
     });
-    finished.map(drop).inspect_err(|e| {
-        blame(fault, e);
+    finished.map(|_| image.into_iter().for_each(StagedImage::synced)).inspect_err(|e| {
+        fault.blame(e);
         if right && *fault == Fault::Bytes {
             *fault = Fault::Image;
         }

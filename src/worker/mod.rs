@@ -18,6 +18,7 @@ mod reclaim;
 mod repair;
 mod room;
 mod session;
+mod staged_image;
 mod trash;
 mod usage;
 mod verify;

@@ -1,16 +1,17 @@
 //! Pull: resolve the reference, fetch what layers are missing straight into files, commit the image.
 
-use crate::base::{Error, Result, time::Time};
+use crate::base::{Error, Result};
 use crate::delta::balena::DeltaImage;
 use crate::image::config::ImageConfig;
 use crate::image::manifest::{Descriptor, Document, Manifest, choose};
 use crate::image::{Digest, Platform, Reference};
 use crate::registry::{self, Client, Repository};
-use crate::store::{self, ImageInfo, Root};
+use crate::store::{self, Root};
 use crate::wire::worker::{Auth, Job, NewImage, Place, Registries, Repair, Report};
 use crate::worker::fetch::{self, Wanted};
 use crate::worker::plan::Need;
 use crate::worker::session::Session;
+use crate::worker::staged_image::StagedImage;
 use crate::worker::{crew, delta, delta_image, plan, repair, room, verify};
 
 /// Layers rarely unpack to more than so many times their size: with more room than that nothing is asked.
@@ -92,13 +93,18 @@ impl Work<'_> {
         let (mut repository, top) = registry::first_with(client, reference, &name, self.auth).map_err(translate)?;
         session.status(&name, format!("Pulling from {}", reference.path()))?;
         let found = self.resolve(&mut repository, reference, top).map_err(translate)?;
-        let (sizes, base) = match &found.delta {
+        // A delta's manifest is that of another image: neither a push nor a repair may take it for this one's.
+        let manifest = found.delta.is_none().then_some(&found.manifest_text[..]);
+        let staged = self.root.staging(&self.place.job);
+        let image = StagedImage::new(self.root, staged, &found.config_text, manifest, &found.diff_ids);
+        let base = match &found.delta {
             Some(delta) => {
-                (delta_image::pull(session, self.root, &mut repository, &found.manifest.layers, delta)?, Some(delta.base))
+                delta_image::pull(session, self.root, &mut repository, &found.manifest.layers, delta)?;
+                Some(delta.base)
             }
-            None => self.layers(session, &mut repository, &found)?,
+            None => self.layers(session, &mut repository, &found, &image)?,
         };
-        self.commit(session, &found, sizes, base)
+        self.commit(session, &found, image, base)
     }
 
     /// From what the reference names down to one manifest and its config.
@@ -156,14 +162,14 @@ impl Work<'_> {
         })
     }
 
-    /// Fetches the layers that are missing or damaged, or makes them from others. Returns the size of each, and the base that some were
-    /// made from.
+    /// Fetches the layers that are missing or damaged, or makes them from others. Returns the base that some were made from.
     fn layers(
         &self,
         session: &mut Session,
         repository: &mut Repository<'_>,
         found: &Found,
-    ) -> Result<(Vec<u64>, Option<Digest>)> {
+        image: &StagedImage<'_>,
+    ) -> Result<Option<Digest>> {
         let layers: Vec<(&Descriptor, &Digest)> = found.manifest.layers.iter().zip(&found.diff_ids).collect();
         let mut wanted: Vec<Wanted> = Vec::new();
         for (blob, diff_id) in &layers {
@@ -185,7 +191,7 @@ impl Work<'_> {
                 wanted.push(Wanted::new(blob, diff_id, false));
             }
         }
-        let target = delta::Target { manifest: &found.manifest_digest, layers: &found.diff_ids, wanted: &wanted };
+        let target = delta::Target { manifest: &found.manifest_digest, layers: &found.diff_ids, wanted: &wanted, image };
         let done = delta::bring(session, self.root, repository, &target, self.registries.delta)?;
         wanted.retain(|w| w.replace || !self.root.has_layer(&w.diff_id));
         room::make(session, self.root, self.need(repository, &wanted)?)?;
@@ -205,11 +211,10 @@ impl Work<'_> {
             wanted.iter_mut().for_each(|w| w.replace = false);
         }
         for wanted in &wanted {
-            fetch::layer(session, self.root, repository, wanted)?;
+            fetch::layer(session, self.root, repository, wanted, Some(image))?;
         }
         self.repair(session, found, &done.damaged)?;
-        let sizes = layers.iter().map(|(_, diff_id)| Ok(store::layer_info(self.root, diff_id)?.size));
-        Ok((sizes.collect::<Result<_>>()?, done.base))
+        Ok(done.base)
     }
 
     /// Layers of a delta's base that turned out to be damaged come again, as those do that the image shares with others. The image
@@ -243,12 +248,8 @@ impl Work<'_> {
         Ok(damage.is_some())
     }
 
-    fn commit(&self, session: &mut Session, found: &Found, sizes: Vec<u64>, base: Option<Digest>) -> Result<()> {
-        // A delta's manifest is that of another image: neither a push nor a repair may take it for this one's.
-        let manifest = found.delta.is_none().then_some((&found.manifest_text[..], found.manifest_digest));
-        let info = ImageInfo { manifest: manifest.map(|m| m.1), sizes: sizes.clone(), pulled: Time::now().0 };
-        let staged = self.root.staging(&self.place.job);
-        let id = store::commit_image(self.root, &staged, &found.config_text, manifest.map(|m| m.0), &info)?;
+    fn commit(&self, session: &mut Session, found: &Found, image: StagedImage<'_>, base: Option<Digest>) -> Result<()> {
+        let (id, sizes) = image.commit()?;
         let by_digest = found.reference.with_digest(found.top);
         let tagged = found.reference.digest().is_none();
         let references = match (tagged, &found.delta) {
@@ -264,7 +265,7 @@ impl Work<'_> {
         session.ask(&Report::Image(NewImage {
             id: id.to_string(),
             config,
-            manifest: manifest.map(|m| m.1.to_string()).unwrap_or_default(),
+            manifest: if found.delta.is_none() { found.manifest_digest.to_string() } else { String::new() },
             layers: found.diff_ids.iter().map(Digest::to_string).collect(),
             sizes,
             references,

@@ -38,7 +38,7 @@ fn fetch(session: &mut Session, root: &Root, diff_id: &Digest, source: &Source, 
     let auth = how.auths.get(source.image.domain());
     let (mut repository, _) = registry::first_with(&mut client, &source.image, &manifest, auth)?;
     let wanted = Wanted::new(&source.blob, diff_id, true);
-    fetch::layer(session, root, &mut repository, &wanted)
+    fetch::layer(session, root, &mut repository, &wanted, None)
 }
 
 /// Every repository that one of the images with the layer was pulled from.
