@@ -171,7 +171,7 @@ impl Applier<'_, '_, '_> {
             (Some(offset), _) => self.whole(offset, group.stored)?,
             (None, flag::PIECES) => {
                 if let Some((offset, _)) = body.filter(|(_, stored)| *stored > 0) {
-                    self.base.expect(offset)?;
+                    self.base.file_at(offset)?;
                 }
                 self.pieces(head, body.map_or(0..0, |(offset, size)| offset..offset.saturating_add(size)), group.stored)?
             }

@@ -125,7 +125,7 @@ impl<'a> Base<'a> {
         Ok(())
     }
 
-    /// The file of a store whose content begins at `offset`, all of which is to be read now: perhaps as one of several.
+    /// The file of a store whose content begins at `offset`, most of which is to be read now: if it is small, with its neighbours.
     pub fn file_at(&mut self, offset: u64) -> Result<Option<Rc<OwnedFd>>> {
         let Some((nth, at)) = self.locate(offset) else { return Ok(None) };
         if let Some(file) = self.ahead.file_from(nth, at) {
@@ -140,16 +140,6 @@ impl<'a> Base<'a> {
             }
         }
         Ok(self.bodies.last().and_then(|(_, body)| body.file_from(at)))
-    }
-
-    /// Most of the file whose content begins at `offset` will be copied now, in pieces.
-    pub fn expect(&mut self, offset: u64) -> Result<()> {
-        self.file_at(offset)?;
-        if let Some((_, body)) = self.locate(offset).filter(|(nth, at)| self.is_open(*nth, *at)).and_then(|_| self.bodies.last())
-        {
-            body.expect();
-        }
-        Ok(())
     }
 
     fn read_part(&mut self, nth: usize, mut at: u64, mut buf: &mut [u8]) -> Result<()> {

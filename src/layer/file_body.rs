@@ -28,7 +28,6 @@ pub struct FileBody {
     /// Each bit is a 64th of it: has been read from, and has been asked for as a whole.
     touched: Cell<u64>,
     asked: Cell<u64>,
-    expected: Cell<bool>,
     /// What has been read in order, up to the last read.
     run: Cell<(u64, u64)>,
 }
@@ -43,7 +42,6 @@ impl FileBody {
             start,
             touched: Cell::new(0),
             asked: Cell::new(0),
-            expected: Cell::new(false),
             run: Cell::new((0, 0)),
         }
     }
@@ -67,11 +65,6 @@ impl FileBody {
     pub fn read_directly(&self) -> bool {
         let flags = rustix::fs::fcntl_getfl(&*self.file);
         self.start == 0 && flags.and_then(|flags| rustix::fs::fcntl_setfl(&*self.file, flags | OFlags::DIRECT)).is_ok()
-    }
-
-    /// Most of it will be read, in no order.
-    pub fn expect(&self) {
-        self.expected.set(true);
     }
 
     /// Bytes of it that reading has brought to the page cache, roughly.
@@ -114,23 +107,14 @@ impl FileBody {
         if self.size() > LARGEST_HINTED || length >= self.size() {
             return;
         }
-        let nth = from / self.part();
-        let is_touched = self.touched.replace(self.touched.get() | 1 << nth) & 1 << nth != 0;
-        if is_touched || self.expected.get() {
-            self.ask(nth);
-        }
-        if self.expected.get() {
-            self.ask(nth + 1); // while this one is worked on
-        }
-    }
-
-    /// Asks for a part, if it has not been asked for.
-    fn ask(&self, nth: u64) {
-        let first = nth * self.part();
-        if first >= self.size() || self.asked.replace(self.asked.get() | 1 << nth) & 1 << nth != 0 {
+        let part = self.part();
+        let bit = 1u64 << (from / part);
+        if self.touched.replace(self.touched.get() | bit) & bit == 0 || self.asked.get() & bit != 0 {
             return;
         }
-        for at in (first..(first + self.part()).min(self.size())).step_by(HINT as usize) {
+        self.asked.set(self.asked.get() | bit);
+        let first = from / part * part;
+        for at in (first..(first + part).min(self.size())).step_by(HINT as usize) {
             let _ = rustix::fs::fadvise(&*self.file, self.start + at, NonZeroU64::new(HINT), Advice::WillNeed);
         }
     }
