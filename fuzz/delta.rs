@@ -273,7 +273,7 @@ fn program(dice: &mut Dice<'_>) -> Vec<u8> {
 
 /// Sections of all kinds that are looked at, anywhere, with anything in them; their headers are at the end.
 fn sections(dice: &mut Dice<'_>, bytes: &mut [u8], wide: bool) {
-    const ALL: [(&[u8], u32); 7] = [
+    const ALL: [(&[u8], u32); 11] = [
         (b".symtab", 2),
         (b".dynsym", 11),
         (b".strtab", 3),
@@ -281,6 +281,10 @@ fn sections(dice: &mut Dice<'_>, bytes: &mut [u8], wide: bool) {
         (b".rel.dyn", 9),
         (b".eh_frame", 1),
         (b".ARM.exidx", 0x7000_0001),
+        (b".gopclntab", 1),
+        (b".text", 1),
+        (b".rodata", 1),
+        (b".typelink", 1),
     ];
     let (word, size) = if wide { (8, 64) } else { (4, 40) };
     let (table, counts) = if wide { (40, 58) } else { (32, 46) };
@@ -297,6 +301,15 @@ fn sections(dice: &mut Dice<'_>, bytes: &mut [u8], wide: bool) {
                 let (name, kind) = ALL[dice.below(ALL.len())];
                 bytes[names + 12 * nth..][..name.len()].copy_from_slice(name);
                 let (offset, length) = (dice.below(names) & !7, dice.below(names / 4));
+                // Go's head, and numbers that may fit.
+                if name == b".gopclntab" && offset >= 512 && offset + 8 + 8 * word < names {
+                    bytes[offset..offset + 8].copy_from_slice(&[0xf1, 0xff, 0xff, 0xff, 0, 0, 4, word as u8]);
+                    for nth in 0..8 {
+                        let number = (dice.below(length + 1) / (9 - nth)) as u32;
+                        bytes[offset + 8 + nth * word..][..4].copy_from_slice(&number.to_le_bytes());
+                        bytes[offset + 8 + nth * word..][4..word].fill(0);
+                    }
+                }
                 // Many addresses.
                 if kind != 1 && dice.below(2) == 0 {
                     for at in (offset.max(512)..(offset + length).min(names - 8)).step_by(word) {

@@ -2,30 +2,29 @@
 
 use crate::base::Result;
 use crate::delta::numbers::{unzigzag, zigzag};
-use crate::delta::predict::{Image, MOST_PARENTS, MOST_SEGMENTS, MOST_TABLES, Machine, Segment, Table, tables};
+use crate::delta::predict::{Image, MOST_PARENTS, MOST_SEGMENTS, MOST_TABLES, Machine, Other, Segment, Table, tables};
 
 /// Tells it in numbers.
 pub fn write(image: &Image, mut put: impl FnMut(u64)) {
+    let put = &mut put;
     put(1 + (image.machine as u64) * 2 + u64::from(image.wide));
     put(image.segments.len() as u64);
-    let mut pair = |old: u64, new: u64| {
-        put(old);
-        put(zigzag(new.wrapping_sub(old) as i64));
-    };
     for (old, new) in &image.segments {
-        pair(old.offset, new.offset);
-        pair(old.length, new.length);
-        pair(old.memory, new.memory);
-        pair(old.address, new.address);
+        tell((old.offset, new.offset), put);
+        tell((old.length, new.length), put);
+        tell((old.memory, new.memory), put);
+        tell((old.address, new.address), put);
     }
-    image.bases.iter().for_each(|(old, new)| pair(*old, *new));
+    image.bases.iter().for_each(|base| tell(*base, put));
     put(image.tables.len() as u64);
     for table in &image.tables {
         put(table.kind as u64);
         put(table.fields.into());
-        for (old, new) in [table.offset, table.length, table.other] {
-            put(old);
-            put(zigzag(new.wrapping_sub(old) as i64));
+        tell(table.offset, put);
+        tell(table.length, put);
+        for other in &table.others[..table.kind.others()] {
+            tell(other.offset, put);
+            put(other.length);
         }
         if table.kind == tables::Kind::Frames {
             put(table.parents.len() as u64);
@@ -33,6 +32,12 @@ pub fn write(image: &Image, mut put: impl FnMut(u64)) {
             table.parents.iter().zip(before).for_each(|(parent, before)| put(parent.wrapping_sub(before)));
         }
     }
+}
+
+/// An old number, and how much more the new one is.
+fn tell((old, new): (u64, u64), put: &mut impl FnMut(u64)) {
+    put(old);
+    put(zigzag(new.wrapping_sub(old) as i64));
 }
 
 /// Reads it, after the first number, which is not 0; `None` if it makes no sense.
@@ -50,8 +55,11 @@ pub fn read(first: u64, mut next: impl FnMut() -> Result<u64>) -> Result<Option<
     for _ in 0..at_most(next()?, MOST_TABLES) {
         let Some(kind) = tables::Kind::of(next()?) else { return Ok(None) };
         let fields = next()? as u8;
-        let (offset, length, other) = (pair(&mut next)?, pair(&mut next)?, pair(&mut next)?);
-        let mut table = Table { kind, fields, offset, length, other, parents: Vec::new() };
+        let (offset, length) = (pair(&mut next)?, pair(&mut next)?);
+        let mut table = Table { kind, fields, offset, length, ..Table::default() };
+        for other in &mut table.others[..kind.others()] {
+            *other = Other { offset: pair(&mut next)?, length: next()? };
+        }
         if kind == tables::Kind::Frames {
             let mut parent = offset.0;
             for _ in 0..at_most(next()?, MOST_PARENTS) {

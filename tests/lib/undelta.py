@@ -8,7 +8,8 @@ import hashlib, heapq, lzma, struct, sys
 M64, BLOCK, SPAN = (1 << 64) - 1, 512, 4096
 FLAGS, TEXT, NUMBERS, COPIES, GAPS, SHIFTS, RUNS, CHANGES, LITERALS, MODES = range(10)
 X86, ARM, A64, RISCV = 1, 2, 3, 4
-SYMBOLS, REL, RELA, FRAMES = range(4)
+SYMBOLS, REL, RELA, FRAMES, WORDS, PAIRS, RECORDS, TYPES, INLINED = range(9)
+OTHERS = [1, 1, 1, 0, 1, 2, 5, 2, 2]
 
 
 class Bad(Exception):
@@ -392,14 +393,15 @@ class Program:
         self.tables = []
         for _ in range(count):
             kind, fields = s.number(), s.number() & 0xFF
-            need(kind < 4, "a table")
-            offset, length, other = pair(), pair(), pair()
+            need(kind < 9, "a table")
+            offset, length = pair(), pair()
+            others = [(pair(), s.number()) for _ in range(OTHERS[kind])]
             parents = []
             if kind == FRAMES:
                 for _ in range(s.number()):
                     parents.append(((parents[-1] if parents else offset[0]) + s.number()) & M64)
                 need(len(parents) <= 256 and parents == sorted(parents), "a table")
-            self.tables.append((kind, fields, offset, length, other, parents))
+            self.tables.append((kind, fields, offset, length, others, parents))
         self.spans = spans
 
     def map(self):
@@ -493,6 +495,17 @@ class Program:
                 if kind == FRAMES:
                     self.frames(piece, at, at + left, old_at - at, new_at - at, table)
                     return left
+                if kind == RECORDS:
+                    self.records(piece, at, at + left, old_at - at, table)
+                    return left
+                if kind in (TYPES, INLINED):
+                    (self.types if kind == TYPES else self.inlined)(piece, at, at + left, old_at - at, table)
+                    return left
+                if kind in (WORDS, PAIRS):
+                    for place in range(at + -(old_at - offset[0]) % (4 * OTHERS[kind]), at + left - 4 * OTHERS[kind] + 1, 4 * OTHERS[kind]):
+                        for nth in range(OTHERS[kind]):
+                            self.word(piece, place + 4 * nth, nth, table)
+                    return left
                 word = 8 if self.wide else 4
                 row = {SYMBOLS: 8 + 2 * word, REL: 2 * word, RELA: 3 * word}[kind]
                 for first in range(at + -(old_at - offset[0]) % row, at + left - row + 1, row):
@@ -501,16 +514,16 @@ class Program:
         return 0
 
     def row(self, p, at, word, table):
-        kind, fields, _, _, other, _ = table
+        kind, fields, _, _, others, _ = table
         third = 2 * word
         if kind == SYMBOLS:
             name, n, value, scale = 0, 4, word, 1
         else:
             name, n, value, scale = (12, 4, 0, 24) if word == 8 else (5, 3, 0, 16)
         number = field_of(p, at + name, n)
-        moved = self.moved(other[0] + number * scale & M64) if fields & 1 and number else None
+        moved = self.within(others[0], number * scale) if fields & 1 and number else None
         if moved is not None:
-            set_field(p, at + name, n, ((moved - other[1]) & M64) // scale)
+            set_field(p, at + name, n, moved // scale)
         address = field_of(p, at + value, word)
         to = self.address(address)
         if to is not None and fields & 2:
@@ -523,6 +536,65 @@ class Program:
             grown = self.grown(address, field_of(p, at + third, word), to)
             if grown is not None:
                 set_field(p, at + third, word, grown)
+
+    def within(self, other, far):
+        """How far in the new part is what was so far in the old one."""
+        (old, new), length = other
+        moved = self.moved(old + far & M64) if far < length else None
+        return None if moved is None else moved - new & M64
+
+    def word(self, p, at, nth, table, scale=1):
+        far = field_of(p, at, 4)
+        moved = self.within(table[4][nth], far * scale) if table[1] >> nth & 1 and far else None
+        if moved is not None:
+            set_field(p, at, 4, moved // scale)
+
+    def records(self, p, at, end, old, table):
+        at += (table[2][0] - old - at) % 4
+        while at + 44 <= end:
+            lines, data = field_of(p, at + 28, 4), p[at + 43]
+            if p[at + 42] or lines >= 32 or data >= 32:
+                at += 4
+                continue
+            for place, nth in ((0, 0), (4, 1), (16, 2), (20, 2), (24, 2)):
+                self.word(p, at + place, nth, table)
+            self.word(p, at + 32, 3, table, 4)
+            at += 44
+            for nth in [2] * lines + [4] * data:
+                if at + 4 <= end:
+                    self.word(p, at, nth, table)
+                at += 4
+
+    def types(self, p, at, end, old, table):
+        word, fields, length = 8 if self.wide else 4, table[1], table[4][0][1]
+        at += -(old + at) % word
+        methods, after = 0, 0
+        while at + word <= end:
+            value = field_of(p, at, word)
+            to = self.aim(value) if value >= max(length, 4096) else None
+            if to is not None:
+                if fields & 4:
+                    set_field(p, at, word, to)
+                at += word
+                continue
+            for place in range(at, at + word, 4):
+                if place + 16 <= end:
+                    count, exported, far = field_of(p, place + 4, 2), field_of(p, place + 6, 2), field_of(p, place + 8, 4)
+                    if exported <= count and count and 16 <= far < 65536 and far % 4 == 0 and not field_of(p, place + 12, 4):
+                        methods, after = place + far, place + far + 16 * count
+                self.word(p, place, int(methods <= place < after and (place - methods) % 16 >= 8), table)
+            at += word
+
+    def inlined(self, p, at, end, old, table):
+        start = at
+        for at in range(at + -(old + at) % 4, end - 3, 4):
+            if field_of(p, at, 4) < table[4][0][1]:
+                if at - start >= 3 and not any(p[at - 3:at]):
+                    self.word(p, at, 0, table)
+            elif at - start >= 8:
+                length, pointers = field_of(p, at - 8, 4), field_of(p, at - 4, 4)
+                if 0 < pointers <= length < 1 << 24 and pointers % 4 == length % 4 == 0:
+                    self.word(p, at, 1, table)
 
     def address(self, value):
         return self.aim(value) if value >= 4096 else None

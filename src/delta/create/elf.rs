@@ -1,7 +1,8 @@
 //! What a program's file says about itself: only the making side reads it.
 
+use crate::delta::create::go;
 use crate::delta::predict::tables::{Kind, number};
-use crate::delta::predict::{Image, MOST_PARENTS, MOST_SEGMENTS, MOST_TABLES, Machine, Segment, Table};
+use crate::delta::predict::{Image, MOST_OTHERS, MOST_PARENTS, MOST_SEGMENTS, MOST_TABLES, Machine, Other, Segment, Table};
 use std::ops::Range;
 
 /// A little-endian ELF file.
@@ -23,6 +24,7 @@ impl Section {
     pub fn rows(&self) -> Option<Kind> {
         match (self.kind, &self.name[..]) {
             (_, b".eh_frame") => Some(Kind::Frames),
+            (go::KIND, name) => go::rows(name),
             (2 | 11, _) => Some(Kind::Symbols),
             (4, _) => Some(Kind::Rela),
             (9, _) => Some(Kind::Rel),
@@ -57,8 +59,8 @@ pub struct Section {
     pub range: Range<usize>,
     /// Its address.
     pub address: u64,
-    /// The section that it refers to, by number: a table of symbols names its strings.
-    pub link: usize,
+    /// The sections that it refers to, by number: a table of symbols names its strings.
+    pub links: Vec<usize>,
 }
 
 /// More are not looked at.
@@ -103,11 +105,11 @@ impl Reader<'_> {
             let kind = self.number(at + 4, 4)?;
             let (start, length) = (self.word(*at, 16, 24)?, self.word(*at, 20, 32)?);
             let range = start as usize..start.checked_add(length).filter(|end| *end <= self.bytes.len() as u64)? as usize;
-            let link = self.number(at + if self.wide { 40 } else { 24 }, 4)? as usize;
+            let links = vec![self.number(at + if self.wide { 40 } else { 24 }, 4)? as usize];
             let address = self.word(*at, 12, 16)?;
-            Some(Section { name: name.to_vec(), kind, range: if kind == NO_BITS { 0..0 } else { range }, address, link })
+            Some(Section { name: name.to_vec(), kind, range: if kind == NO_BITS { 0..0 } else { range }, address, links })
         };
-        let none = Section { name: Vec::new(), kind: 0, range: 0..0, address: 0, link: 0 };
+        let none = Section { name: Vec::new(), kind: 0, range: 0..0, address: 0, links: Vec::new() };
         Some(headers.iter().map(|at| section(at).unwrap_or_else(|| none.clone())).collect())
     }
 }
@@ -143,7 +145,8 @@ impl Program {
             }
         }
         bases[0] = segments.iter().find(|(_, code)| *code).map_or(0, |(segment, _)| segment.address);
-        let sections = reader.sections().unwrap_or_default();
+        let mut sections = reader.sections().unwrap_or_default();
+        go::add(bytes, reader.wide, &mut sections);
         if let Some(text) = sections.iter().find(|section| section.name == b".text") {
             bases[0] = text.address;
         }
@@ -179,13 +182,21 @@ impl Program {
         for new_table in &new.sections {
             let old_table = self.sections.iter().find(|s| (&s.name, s.kind) == (&new_table.name, new_table.kind));
             let (Some(old_table), Some(kind)) = (old_table, new_table.rows()) else { continue };
-            let other = |program: &Program, table: &Section| program.sections.get(table.link).map_or(0, |s| s.range.start as u64);
+            let mut others = [Other::default(); MOST_OTHERS];
+            for (nth, other) in others[..kind.others()].iter_mut().enumerate() {
+                let range = |program: &Program, table: &Section| {
+                    let link = table.links.get(nth).and_then(|link| program.sections.get(*link));
+                    link.map_or(0..0, |section| section.range.clone())
+                };
+                let (old, new) = (range(self, old_table), range(new, new_table));
+                *other = Other { offset: (old.start as u64, new.start as u64), length: old.len() as u64 };
+            }
             image.tables.push(Table {
                 kind,
                 fields: u8::MAX,
                 offset: (old_table.range.start as u64, new_table.range.start as u64),
                 length: (old_table.range.len() as u64, new_table.range.len() as u64),
-                other: (other(self, old_table), other(new, new_table)),
+                others,
                 parents: if kind == Kind::Frames { self.parents.clone() } else { Vec::new() },
             });
         }

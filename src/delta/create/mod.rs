@@ -2,7 +2,9 @@
 
 mod elf;
 mod encode;
+mod go;
 mod mask;
+mod memory;
 mod modes;
 mod pieces;
 mod rows;
@@ -276,7 +278,9 @@ impl Maker<'_> {
         if let (Some(image), Some(start), Some(programs)) = (&mut image, start, &programs) {
             let old_masked = &self.text.bytes()[start..start + old.len()];
             let sides = votes::Sides { old, new: body, old_masked, new_masked: searched };
-            copies = votes::realign(&sides, image, &main, copies);
+            let targets = votes::Targets::of(old, body, image);
+            copies = votes::realign(&sides, &targets, image, &main, copies);
+            memory::add(&targets, &pieces::of_body(&copies, &main), image);
             *image = programs.0.with_tables(&programs.1, std::mem::take(image));
             let sides = tables::Sides { old: (old, &programs.0), new: (body, &programs.1), within: &main };
             copies = tables::realign(&sides, image, copies);

@@ -1,7 +1,6 @@
 //! Which rules fit which part of a body, and which fields of its tables: tried out, and the best taken.
 
 use crate::delta::create::pieces::Copy;
-use crate::delta::predict::tables::field;
 use crate::delta::predict::{MODE_SPAN, Machine, Map, Table, foretell, rule};
 
 /// Another mode than that of the part before must be better by so many bytes.
@@ -72,7 +71,7 @@ pub fn choose_fields(old: &[u8], new: &[u8], copies: &[Copy], map: &Map) -> Vec<
     let chosen = |table: &Table| {
         let count = |fields: u8| copies.iter().map(|copy| wrong(&with(table, fields), copy)).sum::<usize>();
         let without = count(0);
-        let bits = [field::OTHER, field::ADDRESS, field::SIZE, field::DATA].into_iter().filter(|bit| count(*bit) < without);
+        let bits = (0..u8::BITS).map(|nth| 1 << nth).filter(|bit| table.kind.fields() & bit != 0 && count(*bit) < without);
         with(table, bits.fold(0, |all, bit| all | bit))
     };
     map.image().tables.iter().map(chosen).filter(|table| table.fields != 0).collect()

@@ -44,13 +44,14 @@ enum Kind {
 }
 
 const FRAMES: Kind = Kind::Told(tables::Kind::Frames);
+const RECORDS: Kind = Kind::Told(tables::Kind::Records);
 
 impl Kind {
     fn of(section: &Section) -> Option<Kind> {
         match (section.kind, &section.name[..]) {
             (_, b".eh_frame_hdr") => Some(Kind::Index),
             (0x7000_0001, b".ARM.exidx") => Some(Kind::Exidx),
-            (14 | 15, _) | (_, b".data.rel.ro" | b".got" | b".got.plt" | b".data") => Some(Kind::Pointers),
+            (14 | 15, _) | (_, b".data.rel.ro" | b".got" | b".got.plt" | b".data" | b".itablink") => Some(Kind::Pointers),
             _ => section.rows().map(Kind::Told),
         }
     }
@@ -78,7 +79,7 @@ pub fn realign(sides: &Sides<'_>, image: &Image, mut copies: Vec<Copy>) -> Vec<C
                 let rows = names(sides, old, new, &map);
                 set_right(sides, &mut copies, &rows, (0, FOUND), &map);
             }
-            if first == (kind == FRAMES) {
+            if first == (kind == FRAMES || kind == RECORDS) {
                 let rows = (old_rows(sides, kind, old, new, &map), new_rows(sides, kind, new));
                 set_right(sides, &mut copies, &rows, (kind.mode(), if first { FOUND } else { 0 }), &map);
             }
@@ -147,6 +148,9 @@ fn old_rows(sides: &Sides<'_>, kind: Kind, old: &Section, new: &Section, map: &M
     }
     let modes = vec![kind.mode(); (new.range.start + bytes.len()).div_ceil(MODE_SPAN)];
     foretell(&mut bytes, old.range.start as u64, new.range.start as u64, &modes, map);
+    if kind == RECORDS {
+        return records(&bytes, &sides.old, old);
+    }
     rows(&bytes, kind, sides.old.1.is_wide(), old.range.start)
 }
 
@@ -154,6 +158,7 @@ fn new_rows(sides: &Sides<'_>, kind: Kind, new: &Section) -> Rows {
     let bytes = &sides.new.0[new.range.clone()];
     match kind {
         FRAMES => frames(bytes, new, Some),
+        RECORDS => records(bytes, &sides.new, new),
         _ => rows(bytes, kind, sides.new.1.is_wide(), new.range.start),
     }
 }
@@ -162,8 +167,9 @@ fn new_rows(sides: &Sides<'_>, kind: Kind, new: &Section) -> Rows {
 fn names(sides: &Sides<'_>, old: &Section, new: &Section, map: &Map) -> (Rows, Rows) {
     let mut bytes = sides.old.0[old.range.clone()].to_vec();
     Table { fields: field::ADDRESS, ..Table::default() }.foretell(&mut bytes, 0, 0, map);
-    let strings =
-        |side: &(_, &Program), table: &Section| side.1.sections().get(table.link).map(|s| s.range.clone()).unwrap_or_default();
+    let strings = |side: &(_, &Program), table: &Section| {
+        table.links.first().and_then(|link| side.1.sections().get(*link)).map(|s| s.range.clone()).unwrap_or_default()
+    };
     let wide = sides.new.1.is_wide();
     let length = tables::Kind::Symbols.row(wide).unwrap_or(usize::MAX);
     let rows = |symbols: &[u8], strings: Range<usize>, body: &[u8]| {
@@ -238,5 +244,19 @@ fn frames(bytes: &[u8], section: &Section, aim: impl Fn(u64) -> Option<u64>) -> 
         });
         all.end = section.range.start + range.end;
     }
+    all
+}
+
+/// Go's records of functions, which are where their index says.
+fn records(bytes: &[u8], side: &(&[u8], &Program), section: &Section) -> Rows {
+    let index = section.links.last().and_then(|link| side.1.sections().get(*link)).map_or(0..0, |index| index.range.clone());
+    let places = side.0[index.clone()].chunks_exact(8).map(|row| index.start.saturating_add(number(&row[4..]) as usize));
+    let mut all = Rows { end: section.range.end, ..Rows::default() };
+    all.starts.extend(places.filter(|place| section.range.contains(place)));
+    all.starts.sort_unstable();
+    all.starts.dedup();
+    let ends = all.starts.iter().skip(1).copied().chain([all.end]);
+    let rows = all.starts.iter().zip(ends).map(|(start, end)| &bytes[start - section.range.start..end - section.range.start]);
+    all.keys = rows.map(|row| (hashed(row), row.first_chunk::<4>().map(hashed))).collect();
     all
 }

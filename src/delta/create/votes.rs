@@ -2,7 +2,7 @@
 //! each says where its old target went.
 
 use crate::delta::create::pieces::{Copy, of_body, put};
-use crate::delta::predict::{Image, targets};
+use crate::delta::predict::{self, Image};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
@@ -32,11 +32,38 @@ struct Moved {
     votes: usize,
 }
 
+/// Addresses in code.
+pub struct Targets {
+    /// Where they are in the old body, in order.
+    old: Vec<(usize, u64)>,
+    /// And in the new one.
+    new: HashMap<usize, u64>,
+}
+
+impl Targets {
+    /// All of two bodies.
+    pub fn of(old: &[u8], new: &[u8], image: &Image) -> Targets {
+        Targets { old: predict::targets(old, image, false), new: predict::targets(new, image, true).into_iter().collect() }
+    }
+
+    /// What copied code says: an old address, and the new one at the same place.
+    pub fn pairs(&self, copies: &[Copy], mut told: impl FnMut(u64, u64)) {
+        for copy in copies {
+            let first = self.old.partition_point(|(site, _)| *site < copy.from);
+            for (site, target) in self.old[first..].iter().take_while(|(site, _)| *site < copy.from + copy.length) {
+                if let Some(to) = self.new.get(&(site - copy.from + copy.at)) {
+                    told(*target, *to);
+                }
+            }
+        }
+    }
+}
+
 /// Sets copies right. Those of the old body lie in `within`, of the base; the others stay.
-pub fn realign(sides: &Sides<'_>, image: &Image, within: &Range<usize>, mut copies: Vec<Copy>) -> Vec<Copy> {
+pub fn realign(sides: &Sides<'_>, targets: &Targets, image: &Image, within: &Range<usize>, mut copies: Vec<Copy>) -> Vec<Copy> {
     for _ in 0..ROUNDS {
         let own = of_body(&copies, within);
-        let moved = moved(sides, &votes(sides, image, &own), &own);
+        let moved = moved(sides, &votes(sides, targets, image, &own), &own);
         if moved.is_empty() {
             break;
         }
@@ -48,19 +75,17 @@ pub fn realign(sides: &Sides<'_>, image: &Image, within: &Range<usize>, mut copi
     copies
 }
 
-/// For each old target: its new places, as shifts, and how often each was seen.
-fn votes(sides: &Sides<'_>, image: &Image, copies: &[Copy]) -> BTreeMap<usize, HashMap<i64, usize>> {
-    let (old, new) = (targets(sides.old, image, false), targets(sides.new, image, true));
-    let new: HashMap<usize, usize> = new.into_iter().collect();
+/// For each old target in the file: its new places, as shifts, and how often each was seen.
+fn votes(sides: &Sides<'_>, targets: &Targets, image: &Image, copies: &[Copy]) -> BTreeMap<usize, HashMap<i64, usize>> {
+    let (old, new) = (image.one_sided(false), image.one_sided(true));
+    // A segment may be longer than its file.
+    let place = |image: &Image, address: u64, body: &[u8]| image.old_offset(address).filter(|at| *at < body.len() as u64);
     let mut all: BTreeMap<usize, HashMap<i64, usize>> = BTreeMap::new();
-    for copy in copies {
-        let first = old.partition_point(|(site, _)| *site < copy.from);
-        for (site, target) in old[first..].iter().take_while(|(site, _)| *site < copy.from + copy.length) {
-            if let Some(to) = new.get(&(site - copy.from + copy.at)) {
-                *all.entry(*target).or_default().entry(*to as i64 - *target as i64).or_default() += 1;
-            }
+    targets.pairs(copies, |from, to| {
+        if let (Some(from), Some(to)) = (place(&old, from, sides.old), place(&new, to, sides.new)) {
+            *all.entry(from as usize).or_default().entry(to as i64 - from as i64).or_default() += 1;
         }
-    }
+    });
     all
 }
 

@@ -6,13 +6,14 @@
 
 pub mod a64;
 pub mod arm;
+mod go;
 mod map;
 pub mod riscv;
 pub mod tables;
 pub mod x86;
 
 pub use map::{Image, MOST_SEGMENTS, Map, Segment, Span};
-pub use tables::{MOST_PARENTS, MOST_TABLES, Table};
+pub use tables::{MOST_OTHERS, MOST_PARENTS, MOST_TABLES, Other, Table};
 
 /// Bytes of a new body that share a mode.
 pub const MODE_SPAN: usize = 4096;
@@ -164,8 +165,8 @@ fn passed_words(piece: &[u8], at: usize, end: usize, from: u64, fits: impl Fn(u3
     at + 4 * words.iter().position(|word| fits(u32::from_le_bytes(*word))).unwrap_or(words.len())
 }
 
-/// All addresses in the code of one side: where they stand and where they lead to, as offsets in the file, in order.
-pub fn targets(body: &[u8], image: &Image, new: bool) -> Vec<(usize, usize)> {
+/// All addresses in the code of one side: where they stand in the file, in order, and what they are.
+pub fn targets(body: &[u8], image: &Image, new: bool) -> Vec<(usize, u64)> {
     let image = image.one_sided(new);
     let mode = match image.machine {
         Machine::Arm if arm::is_mostly_thumb(body) => rule::OTHER_CODE,
@@ -182,12 +183,7 @@ pub fn targets(body: &[u8], image: &Image, new: bool) -> Vec<(usize, usize)> {
         let mut at = 0;
         while at < piece.len() {
             let next = at + step(&mut piece, at, &slide, mode, &map);
-            if let Some(to) = map.heard().and_then(|address| image.old_offset(address)) {
-                // A segment may be longer than its file.
-                if to < body.len() as u64 {
-                    all.push((segment.offset as usize + at, to as usize));
-                }
-            }
+            all.extend(map.heard().map(|address| (segment.offset as usize + at, address)));
             at = next;
         }
     }

@@ -1,7 +1,7 @@
 //! Tables whose rows say which of their bytes are addresses, places or numbers of rows elsewhere: symbols and relocations (System V ABI,
 //! "Object Files") and records of unwinding (Linux Standard Base, "Exception Frames").
 
-use crate::{LEAST_ADDRESS, Map};
+use crate::{LEAST_ADDRESS, Map, go};
 
 /// What rows a table has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,12 +15,53 @@ pub enum Kind {
     Rela,
     /// Records of unwinding, each of which names its parent, a function and its length.
     Frames,
+    /// Words of four bytes: how far something is in a part of the file.
+    Words,
+    /// Pairs of such words, each of its own part.
+    Pairs,
+    /// Go's records of functions, of such words and others.
+    Records,
+    /// Go's types: addresses, and words that are how far other types or code are in their parts.
+    Types,
+    /// What Go's functions know of themselves, in which there are such words.
+    Inlined,
 }
 
 impl Kind {
     /// By its number in a delta.
     pub fn of(number: u64) -> Option<Kind> {
-        [Kind::Symbols, Kind::Rel, Kind::Rela, Kind::Frames].get(usize::try_from(number).ok()?).copied()
+        const ALL: [Kind; 9] = [
+            Kind::Symbols,
+            Kind::Rel,
+            Kind::Rela,
+            Kind::Frames,
+            Kind::Words,
+            Kind::Pairs,
+            Kind::Records,
+            Kind::Types,
+            Kind::Inlined,
+        ];
+        ALL.get(usize::try_from(number).ok()?).copied()
+    }
+
+    /// How many parts of the file its rows name something of.
+    pub fn others(self) -> usize {
+        match self {
+            Kind::Frames => 0,
+            Kind::Symbols | Kind::Rel | Kind::Rela | Kind::Words => 1,
+            Kind::Pairs | Kind::Types | Kind::Inlined => 2,
+            Kind::Records => MOST_OTHERS,
+        }
+    }
+
+    /// Which fields its rows have.
+    pub fn fields(self) -> u8 {
+        match self {
+            Kind::Symbols | Kind::Rel | Kind::Rela => field::OTHER | field::ADDRESS | field::SIZE,
+            Kind::Frames => field::OTHER | field::ADDRESS | field::SIZE | field::DATA,
+            Kind::Words | Kind::Pairs | Kind::Records | Kind::Inlined => (1 << self.others()) - 1,
+            Kind::Types => field::OTHER | field::ADDRESS | field::SIZE,
+        }
     }
 
     /// Bytes of a row, with words of eight bytes or of four; `None`: each is as long as it says.
@@ -30,12 +71,13 @@ impl Kind {
             Kind::Symbols => Some(8 + 2 * word),
             Kind::Rel => Some(2 * word),
             Kind::Rela => Some(3 * word),
-            Kind::Frames => None,
+            Kind::Words | Kind::Pairs => Some(4 * self.others()),
+            Kind::Frames | Kind::Records | Kind::Types | Kind::Inlined => None,
         }
     }
 }
 
-/// What of a row is foretold: bits.
+/// What of a row is foretold: bits. Of those kinds that are words in parts of the file, each part has one, in their order.
 pub mod field {
     /// The place of its name, the number of its symbol, or how far its parent is before it.
     pub const OTHER: u8 = 1;
@@ -47,10 +89,29 @@ pub mod field {
     pub const DATA: u8 = 8;
 }
 
+/// The most parts of the file that a table's rows name something of.
+pub const MOST_OTHERS: usize = 5;
 /// The most tables of a program.
 pub const MOST_TABLES: u64 = 32;
 /// The most parents of its records.
 pub const MOST_PARENTS: u64 = 256;
+
+/// A part of the file that rows of a table name something of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Other {
+    /// Where it begins in the old file, and in the new one.
+    pub offset: (u64, u64),
+    /// Its bytes in the old file.
+    pub length: u64,
+}
+
+impl Other {
+    /// Where in the new part that is which was so far in the old one.
+    pub fn moved(&self, far: u64, map: &Map) -> Option<u64> {
+        let old = Some(far).filter(|far| *far < self.length).map(|far| self.offset.0.wrapping_add(far))?;
+        map.moved(old).map(|to| to.wrapping_sub(self.offset.1))
+    }
+}
 
 /// A table in the old and in the new program. Pairs are old and new.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,8 +124,8 @@ pub struct Table {
     pub offset: (u64, u64),
     /// Bytes of it.
     pub length: (u64, u64),
-    /// Where in the file that is which rows name something of.
-    pub other: (u64, u64),
+    /// What its rows name something of, as many as its kind has.
+    pub others: [Other; MOST_OTHERS],
     /// Where in the old file parents begin, rising.
     pub parents: Vec<u64>,
 }
@@ -79,19 +140,30 @@ impl Table {
     /// Foretells what is whole in a piece of the table, of these places of the old and the new file.
     pub fn foretell(&self, piece: &mut [u8], old: u64, new: u64, map: &Map) {
         let wide = map.image().wide;
-        let Some(length) = self.kind.row(wide) else { return self.frames(piece, old, new, map) };
+        let Some(length) = self.kind.row(wide) else {
+            return match self.kind {
+                Kind::Records => go::records(self, piece, old, map),
+                Kind::Types if wide => go::types::<8>(self, piece, old, map),
+                Kind::Types => go::types::<4>(self, piece, old, map),
+                Kind::Inlined => go::inlined(self, piece, old, map),
+                _ => self.frames(piece, old, new, map),
+            };
+        };
         let into = ((old - self.offset.0) % length as u64) as usize;
         let first = if into == 0 { 0 } else { length - into };
         let rows = piece.get_mut(first..).unwrap_or_default().chunks_exact_mut(length);
         match (self.kind, wide) {
             (Kind::Symbols, true) => rows.for_each(|row| self.symbol::<8>(row, map)),
             (Kind::Symbols, false) => rows.for_each(|row| self.symbol::<4>(row, map)),
+            (Kind::Words | Kind::Pairs, _) => {
+                rows.for_each(|row| row.chunks_exact_mut(4).enumerate().for_each(|(nth, word)| self.word((nth, 1), word, map)));
+            }
             (_, true) => rows.for_each(|row| self.relocation::<8>(row, map)),
             (_, false) => rows.for_each(|row| self.relocation::<4>(row, map)),
         }
     }
 
-    fn has(&self, bit: u8) -> bool {
+    pub(crate) fn has(&self, bit: u8) -> bool {
         self.fields & bit != 0
     }
 
@@ -100,9 +172,9 @@ impl Table {
         let name = number(&row[..4]);
         if self.has(field::OTHER)
             && name != 0
-            && let Some(to) = map.moved(self.other.0.wrapping_add(name))
+            && let Some(to) = self.others[0].moved(name, map)
         {
-            put(&mut row[..4], to.wrapping_sub(self.other.1));
+            put(&mut row[..4], to);
         }
         let (value, size) = (number(&row[W..2 * W]), number(&row[2 * W..3 * W]));
         let Some(to) = address(value, map) else { return };
@@ -127,15 +199,26 @@ impl Table {
         let nth = number(&row[symbol.clone()]);
         if self.has(field::OTHER)
             && nth != 0
-            && let Some(to) = map.moved(self.other.0.wrapping_add(nth * length))
+            && let Some(to) = self.others[0].moved(nth * length, map)
         {
-            put(&mut row[symbol], to.wrapping_sub(self.other.1) / length);
+            put(&mut row[symbol], to / length);
         }
         if self.has(field::SIZE)
             && let Some(addend) = row.get_mut(2 * W..)
             && let Some(to) = address(number(addend), map)
         {
             put(addend, to);
+        }
+    }
+
+    /// How far something is in one of the other parts, in units.
+    pub(crate) fn word(&self, (other, unit): (usize, u64), word: &mut [u8], map: &Map) {
+        let far = number(word);
+        if self.has(1 << other)
+            && far != 0
+            && let Some(to) = self.others[other].moved(far * unit, map)
+        {
+            put(word, to / unit);
         }
     }
 
@@ -205,7 +288,7 @@ pub fn number(field: &[u8]) -> u64 {
     field.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-fn put(field: &mut [u8], number: u64) {
+pub(crate) fn put(field: &mut [u8], number: u64) {
     field.copy_from_slice(&number.to_le_bytes()[..field.len()]);
 }
 
@@ -224,12 +307,18 @@ mod tests {
         Map::new(image, spans.to_vec())
     }
 
+    fn other(offset: (u64, u64)) -> [Other; MOST_OTHERS] {
+        let mut all = [Other::default(); MOST_OTHERS];
+        all[0] = Other { offset, length: 0x1000 };
+        all
+    }
+
     const ALL: u8 = field::OTHER | field::ADDRESS | field::SIZE | field::DATA;
 
     #[test]
     fn symbols_follow_their_functions_and_names() {
         let offset = (0x400, 0x500);
-        let table = Table { fields: ALL, offset, length: (72, 96), other: (0x178, 0x198), ..Table::default() };
+        let table = Table { fields: ALL, offset, length: (72, 96), others: other((0x178, 0x198)), ..Table::default() };
         let row = |name: u32, value: u64, size: u64| {
             [&name.to_le_bytes()[..], &[2, 0, 1, 0], &value.to_le_bytes(), &size.to_le_bytes()].concat()
         };
@@ -249,7 +338,8 @@ mod tests {
     fn relocations_follow_their_places_and_symbols() {
         let offset = (0x400, 0x500);
         // Symbol 0 was at 0x150: the third row of its table is where all moved on.
-        let table = Table { kind: Kind::Rela, fields: ALL, offset, length: (48, 48), other: (0x150, 0x170), ..Table::default() };
+        let table =
+            Table { kind: Kind::Rela, fields: ALL, offset, length: (48, 48), others: other((0x150, 0x170)), ..Table::default() };
         let row = |place: u64, symbol: u32, addend: u64| {
             [&place.to_le_bytes()[..], &[7, 0, 0, 0], &symbol.to_le_bytes(), &addend.to_le_bytes()].concat()
         };
@@ -285,5 +375,44 @@ mod tests {
         let mut piece = vec![0x14, 0, 0, 0, 1, 2];
         table.foretell(&mut piece, 0x184, 0x1a8, &map());
         assert_eq!(piece, [0x18, 0, 0, 0, 1, 2]);
+    }
+
+    #[test]
+    fn words_are_found_in_their_parts() {
+        let parts = [((0x150, 0x170), 0x40), ((0, 0), 0x1000), ((0x100, 0x120), 0x80), ((0xc0, 0xe0), 0x40), ((0x180, 0x1a4), 8)];
+        let mut others = [Other::default(); MOST_OTHERS];
+        for (other, (offset, length)) in others.iter_mut().zip(parts) {
+            *other = Other { offset, length };
+        }
+        let table = Table { fields: 31, offset: (0x400, 0x500), length: (0x200, 0x200), others, ..Table::default() };
+        let put = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+        let foretold = |kind: Kind, words: &[u32]| {
+            let mut piece = put(words);
+            Table { kind, ..table.clone() }.foretell(&mut piece, 0x400, 0x500, &map());
+            piece
+        };
+        // 0x30 is at 0x180, from where on all is 4 further on; 0 and what is beyond the part stay.
+        assert_eq!(foretold(Kind::Words, &[0x2f, 0x30, 0, 0x40]), put(&[0x2f, 0x34, 0, 0x40]));
+        assert_eq!(foretold(Kind::Pairs, &[0x30, 0xc0, 0x2f, 1]), put(&[0x34, 0xe0, 0x2f, 1]));
+        let record = |w: [u32; 4]| [w[0], 0xc0, 9, 0, w[1], 0, 0x80, 1, w[2], 5, 0x0100_0000, w[1], w[3]];
+        let (old, new) = (record([0x30, 0x81, 4, 7]), record([0x34, 0x81, 4, 7]));
+        let mut made = new;
+        (made[1], made[6]) = (0xe0, 0x80);
+        assert_eq!(foretold(Kind::Records, &[&[1][..], &old].concat()), put(&[&[1][..], &made].concat()));
+        // A wide address, two words, and a method that the last four of these tell of: 16 bytes behind them.
+        let types = [0x100c0, 0, 0x30, 0x40, 1, 1, 16, 0, 0x30, 0x31, 0xc0, 0x30];
+        assert_eq!(foretold(Kind::Types, &types), put(&[0x100e0, 0, 0x34, 0x40, 1, 1, 16, 0, 0x34, 0x35, 0xe0, 0x30]));
+        // A call's name, and an object's pointers.
+        let inlined = [7, 0x30, 0x0200_0007, 0x30, 24, 16, 0xc0, 16, 24, 0xc0];
+        assert_eq!(foretold(Kind::Inlined, &inlined), put(&[7, 0x34, 0x0200_0007, 0x30, 24, 16, 0xe0, 16, 24, 0xc0]));
+        // What is cut has what there is; nothing is beyond it.
+        for kind in [Kind::Words, Kind::Pairs, Kind::Records, Kind::Types, Kind::Inlined] {
+            let whole = foretold(kind, &types);
+            for length in 0..48 {
+                let mut piece = put(&types)[..length].to_vec();
+                Table { kind, ..table.clone() }.foretell(&mut piece, 0x400, 0x500, &map());
+                assert!(kind == Kind::Types || piece[..length / 8 * 8] == whole[..length / 8 * 8], "{kind:?} {length}");
+            }
+        }
     }
 }

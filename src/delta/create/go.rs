@@ -1,0 +1,153 @@
+//! Tables of Go's programs, as they are since Go 1.20: which function is where, what it is called, what its lines are
+//! (cmd/link/internal/ld/pcln.go, runtime/symtab.go), and the types that there are. They are told of as if each were a section.
+
+use crate::delta::create::elf::Section;
+use crate::delta::predict::tables::{Kind, number};
+use std::ops::Range;
+
+/// The type of these sections, which no other has.
+pub const KIND: u64 = u64::MAX;
+
+/// What there is: its name, what rows it has, and what these speak of.
+const PARTS: [(&str, Option<Kind>, &[&str]); 13] = [
+    ("code", None, &[]),
+    ("names", None, &[]),
+    // For each place in a function its line, its frame and so on.
+    ("lines", None, &[]),
+    // The files of what was compiled at once.
+    ("units", None, &[]),
+    // Data of functions; and from the first that tells of inlined calls on.
+    ("data", None, &[]),
+    ("inlined", Some(Kind::Inlined), &["names", "constants"]),
+    // The index of functions with their records, and both apart.
+    ("functions", None, &[]),
+    ("index", Some(Kind::Pairs), &["code", "functions"]),
+    // The last one says where they are.
+    ("records", Some(Kind::Records), &["code", "names", "lines", "units", "data", "index"]),
+    // Types; and from the first that is linked on: the names of many are before them.
+    ("types", None, &[]),
+    ("linked", Some(Kind::Types), &["types", "code"]),
+    ("links", Some(Kind::Words), &["types"]),
+    ("constants", None, &[]),
+];
+
+/// First bytes of the table, little-endian.
+const MAGIC: &[u8] = &[0xf1, 0xff, 0xff, 0xff, 0, 0];
+/// A record of a function without what its counts tell of.
+const RECORD: usize = 44;
+/// More tables of lines are none.
+const MOST_LINES: usize = 32;
+/// Which of a function's data tells of inlined calls.
+const INLINED: usize = 3;
+/// Words of what the runtime knows of a program: what is looked for is among them.
+const MODULE: usize = 64;
+
+/// What rows a part has.
+pub fn rows(name: &[u8]) -> Option<Kind> {
+    PARTS.iter().find(|part| part.0.as_bytes() == name)?.1
+}
+
+/// Adds the parts to the sections of a program, if it is Go's.
+pub fn add(bytes: &[u8], wide: bool, sections: &mut Vec<Section>) {
+    let Some(ranges) = (Reader { bytes, word: if wide { 8 } else { 4 }, sections }).parts() else { return };
+    let first = sections.len();
+    for ((name, _, links), range) in PARTS.iter().zip(ranges) {
+        let links = links.iter().filter_map(|link| Some(first + PARTS.iter().position(|part| part.0 == *link)?)).collect();
+        sections.push(Section { name: name.as_bytes().to_vec(), kind: KIND, range, address: 0, links });
+    }
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    /// Bytes of a word.
+    word: usize,
+    sections: &'a [Section],
+}
+
+impl Reader<'_> {
+    fn section(&self, name: &[u8]) -> Option<&Section> {
+        self.sections.iter().find(|section| section.name.ends_with(name))
+    }
+
+    fn number(&self, at: usize, length: usize) -> Option<usize> {
+        usize::try_from(number(self.bytes.get(at..at.checked_add(length)?)?)).ok()
+    }
+
+    /// Where each part is; empty ones are not there.
+    fn parts(&self) -> Option<[Range<usize>; PARTS.len()]> {
+        let table = self.section(b"gopclntab")?;
+        let all = table.range.clone();
+        self.bytes.get(all.clone())?.strip_prefix(MAGIC)?;
+        let head = |nth: usize| self.number(all.start + 8 + nth * self.word, self.word);
+        let place = |nth: usize| all.start.checked_add(head(nth)?).filter(|at| *at <= all.end);
+        let between = |start: usize, end: usize| (start <= end).then_some(start..end);
+        let index = place(7)?;
+        let index = between(index, index.checked_add(head(0)?.checked_mul(8)?)?.checked_add(4)?)?;
+        let records = between(index.end, all.end)?;
+        let code = self.section(b".text")?.range.clone();
+        let links = self.section(b".typelink").map_or(0..0, |links| links.range.clone());
+        let constants = self.section(b".rodata")?;
+        let (types, data) = self.module(table, constants).unwrap_or_default();
+        let far = |at: usize, from: &Range<usize>| at.checked_add(from.start).filter(|at| *at < from.end).unwrap_or(from.end);
+        let first_type = links.clone().step_by(4).filter_map(|at| self.number(at, 4)).min().unwrap_or(0);
+        let each = self.data(&index);
+        let first_call = each.iter().filter(|(nth, _)| *nth == INLINED).map(|(_, far)| *far).min().unwrap_or(0);
+        let mut places: Vec<usize> = each.iter().map(|(_, far)| *far).collect();
+        places.sort_unstable();
+        // They are sorted by their length: the last one is at least as long as any other.
+        let longest = places.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
+        let data = data.start..far(places.last().map_or(0, |last| last.saturating_add(longest)), &data);
+        Some([
+            code,
+            between(place(3)?, place(4)?)?,
+            between(place(6)?, index.start)?,
+            between(place(4)?, place(5)?)?,
+            data.clone(),
+            far(first_call, &data)..data.end,
+            index.start..all.end,
+            index,
+            records,
+            types.clone(),
+            far(first_type, &types)..types.end,
+            links,
+            types.start..constants.range.end.max(types.start),
+        ])
+    }
+
+    /// All data of functions: which it is, and how far it is.
+    fn data(&self, index: &Range<usize>) -> Vec<(usize, usize)> {
+        let mut all = Vec::new();
+        for row in index.clone().step_by(8) {
+            let record = self.number(row + 4, 4).and_then(|far| index.start.checked_add(far)).filter(|at| *at < self.bytes.len());
+            // Records that are more than fit in there are none.
+            let Some(record) = record.filter(|_| all.len() < self.bytes.len()) else { break };
+            let Some((lines, count)) = self.number(record + 28, 4).zip(self.number(record + RECORD - 1, 1)) else { continue };
+            let place = record + RECORD + 4 * lines.min(MOST_LINES);
+            let each = (0..count).filter_map(|nth| Some((nth, self.number(place + 4 * nth, 4)?)));
+            all.extend(each.filter(|(_, far)| *far != u32::MAX as usize));
+        }
+        all
+    }
+
+    /// Where types and data of functions are, which are constants: what the runtime knows of the program begins with where the table and
+    /// its names are.
+    fn module(&self, table: &Section, constants: &Section) -> Option<(Range<usize>, Range<usize>)> {
+        let end = constants.address.checked_add(constants.range.len() as u64)?;
+        let place = |address: u64| constants.range.start + (address - constants.address) as usize;
+        let begins = |(at, names): &(u64, u64)| {
+            *at == table.address && names.checked_sub(*at).is_some_and(|far| far < table.range.len() as u64)
+        };
+        for section in self.sections {
+            let words = || self.bytes[section.range.clone()].chunks_exact(self.word).map(number);
+            for (nth, _) in words().zip(words().skip(1)).enumerate().filter(|(_, pair)| begins(pair)) {
+                let all: Vec<u64> = words().skip(nth).take(MODULE).collect();
+                // Types, their end, constants, and data.
+                let is_it = |w: &&[u64]| w[0] == constants.address && w[2] == w[0] && w[1] <= end && (w[0]..w[1]).contains(&w[3]);
+                if let Some(w) = all.windows(4).find(is_it) {
+                    return Some((place(w[0])..place(w[3]), place(w[3])..place(w[1])));
+                }
+            }
+        }
+        None
+    }
+}

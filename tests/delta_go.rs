@@ -1,0 +1,267 @@
+//! Deltas of Go's programs: all of their tables follow when functions come, and both appliers make the same of it.
+
+mod harness;
+
+use harness::Temp;
+use prtiql::delta::apply::{Out, apply};
+use prtiql::delta::base::{Base, Origin};
+use prtiql::delta::create::{self, Layer, Options};
+use prtiql::image::Digest;
+use std::fs::File;
+use std::path::Path;
+use std::process::Command;
+
+/// Functions of the old program; the new one has a few more.
+const FUNCTIONS: usize = 400;
+const ADDED: [usize; 3] = [60, 61, 250];
+
+/// Bytes of the delta.
+const LARGEST: usize = 3500;
+
+/// A function: what is random about it is so by its number.
+fn random(nth: usize, what: usize) -> usize {
+    let x = (nth * 31 + what + 7).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (x ^ x >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40
+}
+
+struct Bytes {
+    all: Vec<u8>,
+    word: usize,
+}
+
+impl Bytes {
+    fn align(&mut self, to: usize) -> usize {
+        self.all.resize(self.all.len().next_multiple_of(to), 0);
+        self.all.len()
+    }
+
+    fn put(&mut self, numbers: &[usize]) {
+        numbers.iter().for_each(|n| self.all.extend((*n as u32).to_le_bytes()));
+    }
+
+    fn words(&mut self, numbers: &[usize]) {
+        numbers.iter().for_each(|n| self.all.extend(&(*n as u64).to_le_bytes()[..self.word]));
+    }
+
+    fn text(&mut self, nth: usize, what: usize, length: usize) {
+        (0..length).for_each(|at| self.all.push(random(nth * 64 + at, what) as u8 | 0x40));
+    }
+}
+
+const BASE: usize = 0x40_0000;
+/// Where code begins.
+const HEAD: usize = 0x1000;
+
+/// A program of these functions, with the tables of Go 1.20 and later.
+fn program(functions: &[usize], wide: bool) -> Vec<u8> {
+    let word = if wide { 8 } else { 4 };
+    let mut out = Bytes { all: vec![0; HEAD], word };
+    let mut sections: Vec<(&str, usize, usize)> = Vec::new();
+    // Another function before this one; it is the same in both programs.
+    let other = |nth: usize, what: usize| {
+        let other = if nth < FUNCTIONS { random(nth, what) % (nth + 1) } else { 0 };
+        functions.iter().position(|nth| *nth == other).unwrap()
+    };
+    // Code; there is more before these functions.
+    out.all.resize(HEAD + 0x2_0000, 1);
+    let mut entries = Vec::new();
+    for nth in functions {
+        entries.push(out.all.len() - HEAD);
+        out.text(*nth, 1, 64 + 4 * (random(*nth, 2) % 50));
+        out.align(16);
+    }
+    sections.push((".text", HEAD, out.all.len()));
+    // Constants: names of types, types with a method each, data of functions, and what tells of pointers.
+    let constants = out.align(4096);
+    let mut type_names = Vec::new();
+    for nth in functions {
+        type_names.push(out.all.len() - constants);
+        out.text(*nth, 3, 40 + random(*nth, 4) % 9);
+    }
+    let mut types = Vec::new();
+    for (place, nth) in functions.iter().enumerate() {
+        types.push(out.align(16) - constants);
+        out.words(&[24, 16]);
+        out.put(&[random(*nth, 5) << 8 | 0x8000_0000, 0x1908_0801]);
+        // The address of a constant, a name, another type; then the methods.
+        out.words(&[BASE + constants + types[other(*nth, 6)]]);
+        out.put(&[type_names[place], types[other(*nth, 7)], type_names[place], 1 | 1 << 16, 16, 0]);
+        out.put(&[type_names[place], types[0], entries[place], entries[place]]);
+        // It is seen by this which one it is.
+        out.text(*nth, 18, 48);
+    }
+    let data = out.align(16);
+    let names: Vec<usize> = functions
+        .iter()
+        .scan(1, |at, nth| {
+            *at += 12 + random(*nth, 8) % 30;
+            Some(*at - 12 - random(*nth, 8) % 30)
+        })
+        .collect();
+    let all_names = names.last().unwrap() + 50;
+    let masks = data + functions.len() * (64 + word) + 256;
+    let mut of_functions = Vec::new();
+    for (place, nth) in functions.iter().enumerate() {
+        let call = out.align(4) - data;
+        out.put(&[0, names[other(*nth, 9)], random(*nth, 10) % 60, random(*nth, 11) % 900]);
+        of_functions.push((call, out.align(8) - data));
+        out.words(&[1]);
+        out.put(&[0xffff_ff00, 48, 16 + 8 * (random(*nth, 12) % 4), masks - constants + 4 * place]);
+    }
+    out.all.resize(masks, 0);
+    functions.iter().for_each(|nth| out.text(*nth, 13, 4));
+    let end = out.all.len();
+    sections.push((".rodata", constants, end));
+    let links = out.align(16);
+    out.put(&types);
+    sections.push((".typelink", links, out.all.len()));
+    // The table of functions.
+    let table = out.align(32);
+    let lines = |nth: usize| 3 + random(nth, 14) % 20;
+    let units = functions.len() / 8 + 1;
+    let (at_units, at_files) = (8 + 8 * word + all_names, 8 + 8 * word + all_names + 4 * units);
+    let at_lines = at_files + 40;
+    let at_index = (at_lines + 1 + functions.iter().map(|nth| lines(*nth)).sum::<usize>()).next_multiple_of(8);
+    out.put(&[0xffff_fff1, (word << 24) | 4 << 16]);
+    out.words(&[functions.len(), 3, BASE + HEAD, 8 + 8 * word, at_units, at_files, at_lines, at_index]);
+    for (place, nth) in functions.iter().enumerate() {
+        out.all.resize(table + 8 + 8 * word + names[place], 0);
+        out.text(*nth, 15, 11 + random(*nth, 8) % 30);
+    }
+    out.all.resize(table + at_units, 0);
+    (0..units).for_each(|unit| out.put(&[unit * 3]));
+    out.all.resize(table + at_lines + 1, 0);
+    let mut at_line = Vec::new();
+    for nth in functions {
+        at_line.push(out.all.len() - table - at_lines);
+        out.text(*nth, 16, lines(*nth));
+    }
+    out.all.resize(table + at_index, 0);
+    let record = 44 + 4 * (1 + 4);
+    let first = (8 * functions.len() + 4).next_multiple_of(8);
+    for (place, entry) in entries.iter().enumerate() {
+        out.put(&[*entry, first + place * record]);
+    }
+    out.all.resize(table + at_index + first, 0);
+    for (place, nth) in functions.iter().enumerate() {
+        let (line, (call, object)) = (at_line[place], of_functions[place]);
+        out.put(&[entries[place], names[place], 8, 0, line, line + 1, line + 2, 1, place / 8, random(*nth, 17) % 5000, 4 << 24]);
+        out.put(&[line, u32::MAX as usize, u32::MAX as usize, object, call]);
+    }
+    sections.push((".gopclntab", table, out.all.len()));
+    // What the runtime knows of the program.
+    let module = out.align(4096);
+    let address = |at: usize| BASE + at;
+    out.words(&[address(table), address(table + 8 + 8 * word), all_names, all_names]);
+    out.words(&[address(constants), address(end), address(constants), address(data), 0, 0]);
+    sections.push((".noptrdata", module, out.all.len()));
+    finish(out, &sections, wide)
+}
+
+/// Gives a program its headers.
+fn finish(mut out: Bytes, sections: &[(&str, usize, usize)], wide: bool) -> Vec<u8> {
+    let length = out.all.len();
+    let names = length;
+    out.all.push(0);
+    sections.iter().for_each(|(name, ..)| out.all.extend(name.bytes().chain([0])));
+    let headers = out.align(8);
+    let mut header = |name: usize, kind: usize, at: usize, end: usize| {
+        out.put(&[name, kind]);
+        out.words(&[2, BASE + at, at, end - at]);
+        out.put(&[0, 0]);
+        out.words(&[8, 0]);
+    };
+    header(0, 3, names, headers);
+    let mut name = 1;
+    for (text, at, end) in sections {
+        header(name, 1, *at, *end);
+        name += text.len() + 1;
+    }
+    let mut head = Bytes { all: Vec::new(), word: out.word };
+    head.all.extend(b"\x7fELF");
+    head.all.extend([
+        if wide { 2 } else { 1 },
+        1,
+        1,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        2,
+        0,
+        if wide { 183 } else { 40 },
+        0,
+        1,
+        0,
+        0,
+        0,
+    ]);
+    head.words(&[BASE, if wide { 64 } else { 52 }, headers]);
+    head.put(&[0]);
+    let shorts = if wide { [64, 56, 1, 64] } else { [52, 32, 1, 40] };
+    shorts.iter().chain(&[sections.len() as u16 + 1, 0]).for_each(|n: &u16| head.all.extend(n.to_le_bytes()));
+    // One segment has it all.
+    match wide {
+        true => {
+            head.put(&[1, 5]);
+            head.words(&[0, BASE, BASE, length, length, 4096]);
+        }
+        false => head.put(&[1, 0, BASE, BASE, length, length, 5, 4096]),
+    }
+    out.all[..head.all.len()].copy_from_slice(&head.all);
+    out.all
+}
+
+fn tar(program: &[u8]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(program.len() as u64);
+    header.set_mode(0o755);
+    builder.append_data(&mut header, "bin/program", program).unwrap();
+    builder.into_inner().unwrap()
+}
+
+fn file(folder: &Path, name: &str, bytes: &[u8]) -> File {
+    std::fs::write(folder.join(name), bytes).unwrap();
+    File::open(folder.join(name)).unwrap()
+}
+
+#[test]
+fn tables_follow_when_functions_come() {
+    let temp = Temp::new();
+    for wide in [true, false] {
+        let old: Vec<usize> = (0..FUNCTIONS).collect();
+        let mut new = old.clone();
+        ADDED.iter().rev().for_each(|nth| new.insert(*nth, FUNCTIONS + nth));
+        let (base, new) = (tar(&program(&old, wide)), tar(&program(&new, wide)));
+        let parts = [(base.len(), Digest::of(&base))];
+        let layer = Layer { base: &base, parts: &parts, new: &new, target: Digest::of(&new) };
+        let options = Options { level: 9, memory: 1 << 32, processes: 1 };
+        let delta = create::layer(&layer, &options, &mut |_, _, _| {}).unwrap();
+        let (base_file, delta_file) = (file(&temp.0, "base", &base), file(&temp.0, "delta", &delta));
+        let mut made = Vec::new();
+        let mut sink = |part: Out<'_>| {
+            if let Out::Bytes(bytes) = part {
+                made.extend_from_slice(bytes);
+            }
+            Ok(())
+        };
+        let origins = [Origin::Tar(&base_file, base.len() as u64)];
+        apply(&delta_file, &mut Base::new(&origins).unwrap(), &mut sink).unwrap();
+        assert!(made == new, "wide {wide}");
+        // Three functions and what is told of them. Where nothing follows it is more than twice as much.
+        assert!(delta.len() < LARGEST, "wide {wide}: {} bytes", delta.len());
+        if Command::new("python3").args(["-c", "import lzma"]).status().is_ok_and(|status| status.success()) {
+            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lib/undelta.py");
+            let mut command = Command::new("python3");
+            command.arg("-B").arg(script).args(["delta", "new", "base"].map(|name| temp.0.join(name)));
+            assert!(command.status().unwrap().success());
+            assert!(std::fs::read(temp.0.join("new")).unwrap() == new, "wide {wide}");
+        }
+    }
+}
