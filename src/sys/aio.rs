@@ -36,7 +36,7 @@ struct Event {
     more: i64,
 }
 
-const _: () = assert!(size_of::<Request>() == 64 && size_of::<Event>() == 32 && cfg!(target_endian = "little"));
+const _: () = assert!(size_of::<Request>() == 64 && size_of::<Event>() == 32);
 
 /// One read: of a file, from its begin.
 pub struct Read<'a> {
