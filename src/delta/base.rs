@@ -131,15 +131,21 @@ impl<'a> Base<'a> {
         if let Some(file) = self.ahead.file_from(nth, at) {
             return Ok(Some(file));
         }
-        if !self.is_open(nth, at) {
-            let Some(body) = self.open(nth, at)? else { return Ok(None) };
-            let Some(reader) = self.readers.last_mut() else { return Ok(None) };
+        if !self.is_open(nth, at)
+            && let Some(body) = self.open(nth, at)?
+            && let Some(reader) = self.readers.last_mut()
+        {
             match self.ahead.fill(nth, body, &mut reader.tar) {
                 Some(body) => self.keep(nth, body),
-                None => return Ok(self.ahead.file_from(nth, at)),
+                None => {
+                    if let Some(file) = self.ahead.file_from(nth, at) {
+                        return Ok(Some(file));
+                    }
+                }
             }
         }
-        Ok(self.bodies.last().and_then(|(_, body)| body.file_from(at)))
+        // If it could not be read with others, it is opened anew.
+        Ok(self.body(nth, at)?.and_then(|body| body.file_from(at)))
     }
 
     fn read_part(&mut self, nth: usize, mut at: u64, mut buf: &mut [u8]) -> Result<()> {
@@ -147,13 +153,12 @@ impl<'a> Base<'a> {
             return file.read_exact_at(buf, at).context(|| "read the base's tar");
         }
         while !buf.is_empty() {
-            if let Some(n) = self.ahead.read_at(nth, at, buf) {
-                (buf, at) = (&mut buf[n..], at + n as u64);
-                continue;
-            }
-            let n = match buf.len() <= PAGE / 2 && self.turn_page(nth, at)? {
-                true => self.pages.last().map_or(0, |page| page.read_at(at, buf)),
-                false => match self.body(nth, at)? {
+            let n = match self.ahead.read_at(nth, at, buf) {
+                Some(n) => n,
+                None if buf.len() <= PAGE / 2 && self.turn_page(nth, at)? => {
+                    self.pages.last().map_or(0, |page| page.read_at(at, buf))
+                }
+                None => match self.body(nth, at)? {
                     Some(body) => {
                         let n = body.read_at(at, buf)?;
                         // Most are read from start to end, once: the next that has to go.

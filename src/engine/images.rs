@@ -142,7 +142,7 @@ impl Engine {
         image.in_store = self.images.by_id.get(&id).is_some_and(|known| known.in_store);
         self.images.by_id.insert(id, image);
         // An image without its layers would do no harm; a reference to what a power cut has taken back would.
-        for folder in ["layers/sha256", "images/sha256"] {
+        for folder in store::NAMED {
             self.committer.change(Change::Names { path: folder.into() });
         }
         for text in &new.references {

@@ -95,6 +95,15 @@ pub fn sync(folder: &Path) -> Result<()> {
     open.and_then(|folder| Ok(io::sync_file_system(folder.as_fd())?)).context(|| format!("sync {}", folder.display()))
 }
 
+/// Makes an image of a config, a manifest and `image.json` at once. Returns its ID.
+pub fn add_image(root: &Root, staged: &Path, config: &[u8], manifest: Option<&[u8]>, info: &ImageInfo) -> Result<Digest> {
+    let id = Digest::of(config);
+    stage_image(staged, config, manifest, info)?;
+    sync(staged)?;
+    commit_image(root, staged, &id)?;
+    Ok(id)
+}
+
 /// Gives an image whose files are durable in `staged` its final name. One that exists already stays as it is. The name, and those of its
 /// layers, become durable with its references, which the daemon has written after them.
 pub fn commit_image(root: &Root, staged: &Path, id: &Digest) -> Result<()> {
@@ -104,9 +113,12 @@ pub fn commit_image(root: &Root, staged: &Path, id: &Digest) -> Result<()> {
     rename_into(root, staged, &root.image(id)).context(|| format!("commit image {id}"))
 }
 
+/// Folders of the data root in which layers and images have their names.
+pub const NAMED: [&str; 2] = ["layers/sha256", "images/sha256"];
+
 /// Makes the names of layers and images durable.
 pub(super) fn sync_names(root: &Root) -> Result<()> {
-    for folder in ["layers/sha256", "images/sha256"].map(|folder| root.path().join(folder)) {
+    for folder in NAMED.map(|folder| root.path().join(folder)) {
         File::open(&folder).and_then(|folder| folder.sync_all()).context(|| format!("sync {}", folder.display()))?;
     }
     Ok(())

@@ -12,7 +12,7 @@ mod space;
 mod stores;
 mod trash;
 
-pub use commit::{LayerInfo, commit_image, commit_layer, layer_info, replace_layer, stage_image, sync};
+pub use commit::{LayerInfo, NAMED, add_image, commit_image, commit_layer, layer_info, replace_layer, stage_image, sync};
 pub use device::{Device, written_by_process};
 pub use list::{
     ImageInfo, SetAside, StoredImage, StoredTag, all_images, all_layers, images, layers, read_manifest, read_tag, tagged, tags,
@@ -314,8 +314,7 @@ mod tests {
         let info = ImageInfo { sizes: vec![5], ..ImageInfo::default() };
         std::fs::create_dir(root.layer(&diff)).unwrap();
         for _ in 0..2 {
-            stage_image(&root.staging("job"), config.as_bytes(), None, &info).unwrap();
-            commit_image(&root, &root.staging("job"), &id).unwrap();
+            assert_eq!(add_image(&root, &root.staging("job"), config.as_bytes(), None, &info).unwrap(), id);
         }
         let bad = Digest::of(b"x");
         std::fs::create_dir(root.image(&bad)).unwrap();

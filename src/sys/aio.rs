@@ -51,10 +51,12 @@ pub struct Read<'a> {
 /// The kernel's side of it.
 pub struct Reads(libc::c_ulong);
 
-fn call(number: libc::c_long, arguments: [usize; 5]) -> rustix::io::Result<usize> {
+/// # Safety
+/// As the system call demands.
+#[allow(unsafe_code)]
+unsafe fn call(number: libc::c_long, arguments: [usize; 5]) -> rustix::io::Result<usize> {
     let [a, b, c, d, e] = arguments;
-    // SAFETY: only called by this module, whose callers say why what the arguments point to is there while it is used.
-    #[allow(unsafe_code)]
+    // SAFETY: the caller's.
     let result = unsafe { libc::syscall(number, a, b, c, d, e) };
     usize::try_from(result).map_err(|_| Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO))
 }
@@ -63,7 +65,9 @@ impl Reads {
     /// For so many at once. Kernels without CONFIG_AIO have none.
     pub fn new(most: usize) -> rustix::io::Result<Reads> {
         let mut context: libc::c_ulong = 0;
-        call(libc::SYS_io_setup, [most, (&raw mut context) as usize, 0, 0, 0])?;
+        // SAFETY: the kernel writes one word, where one is.
+        #[allow(unsafe_code)]
+        unsafe { call(libc::SYS_io_setup, [most, (&raw mut context) as usize, 0, 0, 0]) }?;
         Ok(Reads(context))
     }
 
@@ -83,9 +87,12 @@ impl Reads {
         };
         let requests: Vec<Request> = reads.iter_mut().enumerate().map(request).collect();
         let pointers: Vec<*const Request> = requests.iter().map(std::ptr::from_ref).collect();
-        // The requests live to the end of this call, and the buffers are the caller's, mutably borrowed: `wait` comes before both go.
-        let sent = call(libc::SYS_io_submit, [self.0 as usize, pointers.len(), pointers.as_ptr() as usize, 0, 0]).unwrap_or(0);
-        self.wait(sent, reads);
+        let arguments = [self.0 as usize, pointers.len(), pointers.as_ptr() as usize, 0, 0];
+        // SAFETY: the requests live to the end of this call, and the buffers are the caller's, mutably borrowed: `wait` comes before
+        // both go.
+        #[allow(unsafe_code)]
+        let sent = unsafe { call(libc::SYS_io_submit, arguments) };
+        self.wait(sent.unwrap_or(0), reads);
     }
 
     fn wait(&mut self, sent: usize, reads: &mut [Read<'_>]) {
@@ -93,8 +100,10 @@ impl Reads {
         let mut come = 0;
         while come < sent {
             let left = &mut events[come..];
-            let at = left.as_mut_ptr() as usize;
-            match call(libc::SYS_io_getevents, [self.0 as usize, left.len(), left.len(), at, 0]) {
+            let arguments = [self.0 as usize, left.len(), left.len(), left.as_mut_ptr() as usize, 0];
+            // SAFETY: the kernel writes no more events than there is room for.
+            #[allow(unsafe_code)]
+            match unsafe { call(libc::SYS_io_getevents, arguments) } {
                 Ok(n) => come += n,
                 Err(Errno::INTR) => {}
                 // It cannot be. Ending it all waits for what is on its way.
@@ -112,7 +121,9 @@ impl Reads {
     }
 
     fn end(&mut self) {
-        let _ = call(libc::SYS_io_destroy, [std::mem::take(&mut self.0) as usize, 0, 0, 0, 0]);
+        // SAFETY: takes a number only.
+        #[allow(unsafe_code)]
+        let _ = unsafe { call(libc::SYS_io_destroy, [std::mem::take(&mut self.0) as usize, 0, 0, 0, 0]) };
     }
 }
 

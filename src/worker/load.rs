@@ -149,10 +149,7 @@ fn one(session: &mut Session, root: &Root, job: &str, members: &Members, image: 
     let sizes = diff_ids.iter().map(|diff_id| Ok(store::layer_info(root, diff_id)?.size)).collect::<Result<Vec<_>>>()?;
     let info = ImageInfo { manifest: manifest.map(Digest::of), sizes: sizes.clone(), pulled: Time::now().0 };
     let staged = root.staging(job).join("image");
-    let id = Digest::of(text);
-    store::stage_image(&staged, text, manifest, &info)?;
-    store::sync(&staged)?;
-    store::commit_image(root, &staged, &id)?;
+    let id = store::add_image(root, &staged, text, manifest, &info)?;
     for tag in &image.tags {
         if let Some(old) = store::tagged(root, tag).filter(|old| *old != id) {
             let name = tag.familiar();

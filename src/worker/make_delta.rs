@@ -246,10 +246,7 @@ fn commit(
     let config = balena::config(&source.id, &target.config, parsed.created.as_deref(), &deltas)?;
     let sizes: Vec<u64> = made.iter().map(|made| made.size).collect();
     let info = ImageInfo { manifest: None, sizes: sizes.clone(), pulled: Time::now().0 };
-    let (id, staged) = (Digest::of(config.as_bytes()), staging.join("image"));
-    store::stage_image(&staged, config.as_bytes(), None, &info)?;
-    store::sync(&staged)?;
-    store::commit_image(root, &staged, &id)?;
+    let id = store::add_image(root, &staging.join("image"), config.as_bytes(), None, &info)?;
     session.ask(&Report::Image(NewImage {
         id: id.to_string(),
         config,
