@@ -269,7 +269,7 @@ impl Maker<'_> {
         let main = main.unwrap_or(0..0);
         let masked = mask::masked(body);
         let searched = masked.as_deref().unwrap_or(body);
-        let mut copies = pieces::prune(self.text, searched, pieces::find(self.text, searched, start));
+        let mut copies = pieces::prune(self.text, searched, pieces::find(self.text, searched, start), start);
         copies.iter_mut().for_each(|copy| copy.from = self.text.in_base(copy.from));
         let old = &self.layer.base[main.clone()];
         let programs = Program::read(old).zip(Program::read(body));

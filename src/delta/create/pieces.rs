@@ -3,6 +3,7 @@
 use crate::delta::create::text::Text;
 use crate::delta::predict::Span;
 use crate::delta::suffix::common_prefix;
+use std::collections::HashMap;
 use std::ops::Range;
 
 /// A copy.
@@ -134,18 +135,30 @@ pub fn find(text: &Text, new: &[u8], start: Option<usize>) -> Vec<Copy> {
     copies
 }
 
-/// What a copied byte saves, what one that must be changed costs, and what a copy costs, in tenths of a byte.
-const GAIN: (i64, i64, i64) = (4, 8, 80);
+/// In tenths of a byte: what a copied byte saves, and what one that must be changed costs…
+const SAVES: i64 = 4;
+const CHANGE: i64 = 10;
+/// …what a copy of the body that the new one follows costs, and one of another, which is a farther way…
+const OWN: i64 = 60;
+const OTHER: i64 = 150;
+/// …and to copy from another at all. The device reads it anew at that time, and waits for its disk as long as for unpacking dozens of
+/// bytes.
+const COLD: i64 = 1000;
 
-/// Gives up copies that cost more than they save.
-pub fn prune(text: &Text, new: &[u8], copies: Vec<Copy>) -> Vec<Copy> {
+/// Gives up copies that cost more than they save; `own` is where in the text the body begins that the new one follows.
+pub fn prune(text: &Text, new: &[u8], copies: Vec<Copy>, own: Option<usize>) -> Vec<Copy> {
     let old = text.bytes();
-    let pays = |copy: &Copy| {
+    let gain = |copy: &Copy, body: usize| {
         let pairs = old[copy.from..copy.from + copy.length].iter().zip(&new[copy.at..copy.at + copy.length]);
         let wrong = pairs.filter(|(old, new)| old != new).count() as i64;
-        GAIN.0 * copy.length as i64 - GAIN.1 * wrong >= GAIN.2
+        SAVES * copy.length as i64 - CHANGE * wrong - if own == Some(body) { OWN } else { OTHER }
     };
-    copies.into_iter().filter(pays).collect()
+    let all = copies.into_iter().map(|copy| (text.around(copy.from).start, copy));
+    let paying: Vec<_> = all.map(|(body, copy)| (body, gain(&copy, body), copy)).filter(|(_, gain, _)| *gain >= 0).collect();
+    let mut bodies: HashMap<usize, i64> = HashMap::new();
+    paying.iter().for_each(|(body, gain, _)| *bodies.entry(*body).or_default() += gain);
+    let is_worth_it = |body: &usize| own == Some(*body) || bodies.get(body).is_some_and(|gain| *gain >= COLD);
+    paying.into_iter().filter(|(body, ..)| is_worth_it(body)).map(|(.., copy)| copy).collect()
 }
 
 /// How far from `from` on, at most to `to`, more is equal than is not.
