@@ -293,6 +293,7 @@ fn sections(dice: &mut Dice<'_>, bytes: &mut [u8], wide: bool) {
     bytes[table..table + word].copy_from_slice(&(headers as u64).to_le_bytes()[..word]);
     bytes[counts..counts + 6].copy_from_slice(&[size as u8, 0, 8, 0, 0, 0]);
     bytes[names..].fill(0);
+    let mut go = None;
     for nth in 0..8 {
         let at = headers + nth * size;
         let (name, kind, offset, length) = match nth {
@@ -309,6 +310,7 @@ fn sections(dice: &mut Dice<'_>, bytes: &mut [u8], wide: bool) {
                         bytes[offset + 8 + nth * word..][..4].copy_from_slice(&number.to_le_bytes());
                         bytes[offset + 8 + nth * word..][4..word].fill(0);
                     }
+                    go = Some(offset);
                 }
                 // Many addresses.
                 if kind != 1 && dice.below(2) == 0 {
@@ -329,6 +331,24 @@ fn sections(dice: &mut Dice<'_>, bytes: &mut [u8], wide: bool) {
             bytes[place + by * word..place + (by + 1) * word].copy_from_slice(&field.wrapping_add(odd).to_le_bytes()[..word]);
         }
         bytes[link] = dice.byte() % 10;
+    }
+    if let Some(table) = go {
+        module(dice, &mut bytes[..names], table, word);
+    }
+}
+
+/// What Go's runtime knows of a program whose sections have no addresses, anywhere in it.
+fn module(dice: &mut Dice<'_>, bytes: &mut [u8], table: usize, word: usize) {
+    let number = |at: usize| bytes.get(at..at + 4).map_or(0, |field| u32::from_le_bytes(field.try_into().unwrap()) as usize);
+    let (count, index) = (number(table + 8), table + number(table + 8 + 7 * word));
+    let text = dice.below(64);
+    let ends = [index, index + 8 * count].map(|at| text + number(at));
+    let far = [(); 3].map(|()| dice.below(bytes.len() / 4));
+    let words = [0, dice.below(8), far[0], ends[0], ends[1], text, 0, far[1] + far[2], 0, far[2]];
+    let at = 512 + dice.below((bytes.len() / 2).saturating_sub(512)) & !7;
+    if at + words.len() * word <= bytes.len() {
+        let field = |number: &usize| (*number as u64).to_le_bytes()[..word].to_vec();
+        bytes[at..at + words.len() * word].copy_from_slice(&words.iter().flat_map(field).collect::<Vec<u8>>());
     }
 }
 

@@ -322,7 +322,12 @@ impl Applier<'_, '_, '_> {
             at += u64::from(*length);
         }
         let modes = self.streams[Section::Modes as usize].take_vec(size.div_ceil(MODE_SPAN as u64))?;
-        Ok((Some(Map::new(image, spans)), modes))
+        let mut map = Map::new(image, spans);
+        map.learn(size, |place, part| {
+            let offset = main.start.checked_add(place).filter(|offset| is_within(main, *offset, part.len() as u32));
+            self.base.read_exact_at(offset.ok_or_else(|| bad("an index beyond its program"))?, part)
+        })?;
+        Ok((Some(map), modes))
     }
 
     fn literals(&mut self, mut count: u64, buffer: &mut [u8]) -> Result<()> {

@@ -8,8 +8,8 @@ import hashlib, heapq, lzma, struct, sys
 M64, BLOCK, SPAN = (1 << 64) - 1, 512, 4096
 FLAGS, TEXT, NUMBERS, COPIES, GAPS, SHIFTS, RUNS, CHANGES, LITERALS, MODES = range(10)
 X86, ARM, A64, RISCV = 1, 2, 3, 4
-SYMBOLS, REL, RELA, FRAMES, WORDS, PAIRS, RECORDS, TYPES, INLINED = range(9)
-OTHERS = [1, 1, 1, 0, 1, 2, 5, 2, 2]
+SYMBOLS, REL, RELA, FRAMES, WORDS, PAIRS, RECORDS, TYPES, INLINED, BUCKETS = range(10)
+OTHERS = [1, 1, 1, 0, 1, 2, 5, 2, 2, 2]
 
 
 class Bad(Exception):
@@ -393,7 +393,7 @@ class Program:
         self.tables = []
         for _ in range(count):
             kind, fields = s.number(), s.number() & 0xFF
-            need(kind < 9, "a table")
+            need(kind < 10, "a table")
             offset, length = pair(), pair()
             others = [(pair(), s.number()) for _ in range(OTHERS[kind])]
             parents = []
@@ -495,6 +495,9 @@ class Program:
                 if kind == FRAMES:
                     self.frames(piece, at, at + left, old_at - at, new_at - at, table)
                     return left
+                if kind == BUCKETS:
+                    self.buckets(piece, at, at + left, new_at - at, table)
+                    return left
                 if kind == RECORDS:
                     self.records(piece, at, at + left, old_at - at, table)
                     return left
@@ -595,6 +598,40 @@ class Program:
                 length, pointers = field_of(p, at - 8, 4), field_of(p, at - 4, 4)
                 if 0 < pointers <= length < 1 << 24 and pointers % 4 == length % 4 == 0:
                     self.word(p, at, 1, table)
+
+    def learn(self, body, size):
+        """The first function of each stretch of the new code, by the old body and the new one's length."""
+        self.first = []
+        table = next((table for table in self.tables if table[0] == BUCKETS), None)
+        if not table:
+            return
+        _, _, offset, length, (code, index), _ = table
+        if offset[1] + length[1] > size or length[1] > 1 << 18 or index[1] > 64 * length[1]:
+            return
+        rows = body[index[0][0]:index[0][0] + index[1]]
+        need(len(rows) == index[1], "an index beyond its program")
+        first, start = [None] * (16 * -(-length[1] // 20)), None
+        for far in range(0, len(rows) - 7, 8):
+            entry, place = self.within(code, field_of(rows, far, 4)), self.within(index, far)
+            if entry is None or place is None:
+                continue
+            start = entry if start is None else start
+            stretch = -(-(entry - start & M64) // 256)
+            if stretch < len(first) and place // 8 < (1 << 32) - 1:
+                first[stretch] = max(first[stretch] or 0, place // 8)
+        last = 0
+        for nth in first:
+            last = last if nth is None else nth
+            self.first.append(last)
+
+    def buckets(self, p, at, end, new, table):
+        if not table[1] & 1:
+            return
+        for at in range(at, end):
+            row, by = divmod(new + at - table[2][1], 20)
+            if 16 * row + 16 <= len(self.first):
+                base, own = self.first[16 * row], self.first[16 * row + max(by - 4, 0)]
+                p[at] = (base >> 8 * by if by < 4 else own - base) & 0xFF
 
     def address(self, value):
         return self.aim(value) if value >= 4096 else None
@@ -923,6 +960,7 @@ class Applier:
             spans = [(c[2] - start, c[2] - start + c[1], c[0] - (c[2] - start)) for c, i in zip(copies, inside) if i]
             program = Program(first, self.s[NUMBERS], spans)
             program.map()
+            program.learn(self.read(start, length), size)
             modes = self.s[MODES].take(-(-size // SPAN))
         done = 0
         for (at, n, place), is_inside in zip(copies, inside):

@@ -20,6 +20,11 @@ pub struct Program {
 }
 
 impl Section {
+    /// Where in the file an address of its is.
+    pub fn place(&self, address: u64) -> usize {
+        self.range.start.saturating_add(address.wrapping_sub(self.address) as usize)
+    }
+
     /// What rows it has, if it is a table.
     pub fn rows(&self) -> Option<Kind> {
         match (self.kind, &self.name[..]) {

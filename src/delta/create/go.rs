@@ -9,7 +9,7 @@ use std::ops::Range;
 pub const KIND: u64 = u64::MAX;
 
 /// What there is: its name, what rows it has, and what these speak of.
-const PARTS: [(&str, Option<Kind>, &[&str]); 13] = [
+const PARTS: [(&str, Option<Kind>, &[&str]); 14] = [
     ("code", None, &[]),
     ("names", None, &[]),
     // For each place in a function its line, its frame and so on.
@@ -29,6 +29,8 @@ const PARTS: [(&str, Option<Kind>, &[&str]); 13] = [
     ("linked", Some(Kind::Types), &["types", "code"]),
     ("links", Some(Kind::Words), &["types"]),
     ("constants", None, &[]),
+    // Which function is the first of each stretch of code.
+    ("buckets", Some(Kind::Buckets), &["code", "index"]),
 ];
 
 /// First bytes of the table, little-endian.
@@ -84,10 +86,12 @@ impl Reader<'_> {
         let index = place(7)?;
         let index = between(index, index.checked_add(head(0)?.checked_mul(8)?)?.checked_add(4)?)?;
         let records = between(index.end, all.end)?;
-        let code = self.section(b".text")?.range.clone();
+        let code = self.section(b".text")?;
         let links = self.section(b".typelink").map_or(0..0, |links| links.range.clone());
         let constants = self.section(b".rodata")?;
-        let (types, data) = self.module(table, constants).unwrap_or_default();
+        let ends = [index.start, index.end - 4].map(|at| self.number(at, 4).unwrap_or(0) as u64);
+        let Module { types, data, buckets, text } = self.module(table, constants, ends).unwrap_or_default();
+        let code = text.map_or(code.range.start, |text| code.place(text)).min(code.range.end)..code.range.end;
         let far = |at: usize, from: &Range<usize>| at.checked_add(from.start).filter(|at| *at < from.end).unwrap_or(from.end);
         let first_type = links.clone().step_by(4).filter_map(|at| self.number(at, 4)).min().unwrap_or(0);
         let each = self.data(&index);
@@ -111,6 +115,7 @@ impl Reader<'_> {
             far(first_type, &types)..types.end,
             links,
             types.start..constants.range.end.max(types.start),
+            buckets,
         ])
     }
 
@@ -129,11 +134,10 @@ impl Reader<'_> {
         all
     }
 
-    /// Where types and data of functions are, which are constants: what the runtime knows of the program begins with where the table and
-    /// its names are.
-    fn module(&self, table: &Section, constants: &Section) -> Option<(Range<usize>, Range<usize>)> {
+    /// What the runtime knows of the program begins with where the table and its names are. `ends` are where its first function begins
+    /// and its last one ends.
+    fn module(&self, table: &Section, constants: &Section, ends: [u64; 2]) -> Option<Module> {
         let end = constants.address.checked_add(constants.range.len() as u64)?;
-        let place = |address: u64| constants.range.start + (address - constants.address) as usize;
         let begins = |(at, names): &(u64, u64)| {
             *at == table.address && names.checked_sub(*at).is_some_and(|far| far < table.range.len() as u64)
         };
@@ -143,11 +147,29 @@ impl Reader<'_> {
                 let all: Vec<u64> = words().skip(nth).take(MODULE).collect();
                 // Types, their end, constants, and data.
                 let is_it = |w: &&[u64]| w[0] == constants.address && w[2] == w[0] && w[1] <= end && (w[0]..w[1]).contains(&w[3]);
-                if let Some(w) = all.windows(4).find(is_it) {
-                    return Some((place(w[0])..place(w[3]), place(w[3])..place(w[1])));
-                }
+                let Some(w) = all.windows(4).find(is_it) else { continue };
+                let (types, data) = (constants.place(w[0])..constants.place(w[3]), constants.place(w[3])..constants.place(w[1]));
+                // What is first in each stretch, where the first function begins, where the last one ends, and what both are counted from.
+                let is_it = |w: &&[u64]| [w[1], w[2]].map(|at| at.wrapping_sub(w[3])) == ends && w[1] < w[2];
+                let found = all.windows(4).find(is_it);
+                let buckets = found.and_then(|w| {
+                    let (start, code) = (w[0], w[2] - w[1]);
+                    let length = (4 * code.div_ceil(4096)).checked_add(code.div_ceil(256))?;
+                    let is_there = start >= constants.address && start.checked_add(length)? <= end;
+                    is_there.then(|| constants.place(start)..constants.place(start + length))
+                });
+                return Some(Module { types, data, buckets: buckets.unwrap_or_default(), text: found.map(|w| w[3]) });
             }
         }
         None
     }
+}
+
+/// Parts of the constants, and the address that functions are counted from.
+#[derive(Default)]
+struct Module {
+    types: Range<usize>,
+    data: Range<usize>,
+    buckets: Range<usize>,
+    text: Option<u64>,
 }

@@ -17,7 +17,7 @@ use crate::base::{Error, Result};
 use crate::delta::format::{Head, Section};
 use crate::delta::group::Group;
 use crate::delta::numbers::{Shifts, zigzag};
-use crate::delta::predict::{Image, Map, foretell};
+use crate::delta::predict::{Image, foretell};
 use crate::delta::program;
 use crate::delta::{LARGEST_PROGRAM, LONGEST_COPY, MOST_COPIES, flag};
 use crate::image::Digest;
@@ -312,7 +312,7 @@ impl Maker<'_> {
             }
             return;
         };
-        let mut map = Map::new(image, of_main.iter().map(Copy::span).collect());
+        let mut map = tables::learned(image, &of_main, old, body.len());
         map.set_tables(modes::choose_fields(old, body, &of_main, &map));
         program::write(map.image(), |number| self.out.number(Section::Numbers, number));
         let modes = modes::choose(old, body, &of_main, &map);

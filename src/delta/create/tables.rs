@@ -67,11 +67,23 @@ impl Kind {
     }
 }
 
+/// Where everything went by these copies of the old body, with what an applier reads of that beforehand.
+pub fn learned(image: Image, copies: &[Copy], old: &[u8], size: usize) -> Map {
+    let mut map = Map::new(image, copies.iter().map(Copy::span).collect());
+    // What cannot be read foretells nothing, and is not told of.
+    let _ = map.learn(size as u64, |place, part| {
+        let bytes = usize::try_from(place).ok().and_then(|at| old.get(at..at.checked_add(part.len())?)).ok_or(())?;
+        part.copy_from_slice(bytes);
+        Ok::<(), ()>(())
+    });
+    map
+}
+
 /// Sets the copies of tables right; all others stay.
 pub fn realign(sides: &Sides<'_>, image: &Image, mut copies: Vec<Copy>) -> Vec<Copy> {
     // An index speaks of the places of records, and symbols of those of their names.
     for first in [true, false].repeat(ROUNDS) {
-        let map = Map::new(image.clone(), of_body(&copies, sides.within).iter().map(Copy::span).collect());
+        let map = learned(image.clone(), &of_body(&copies, sides.within), sides.old.0, sides.new.0.len());
         for new in sides.new.1.sections() {
             let old = sides.old.1.sections().iter().find(|old| (&old.name, old.kind) == (&new.name, new.kind));
             let (Some(old), Some(kind)) = (old, Kind::of(new)) else { continue };
@@ -216,6 +228,8 @@ fn rows(bytes: &[u8], kind: Kind, wide: bool, start: usize) -> Rows {
                 (hashed((own(0), if word(4) >> 31 == 1 || word(4) == 1 { word(4) } else { own(4) })), None)
             }
             Kind::Told(tables::Kind::Symbols) => (hashed(row), symbol(row, wide).1),
+            // They follow from their place alone.
+            Kind::Told(tables::Kind::Buckets) => (0, None),
             _ => (hashed(row), None),
         });
     }

@@ -1,7 +1,7 @@
 //! Tables of Go's programs: records of functions, types, and what functions know of themselves. Most of their words are how far something
 //! is in another part of the file.
 
-use crate::tables::{Table, field, number, put};
+use crate::tables::{Kind, Table, field, number, put};
 use crate::{LEAST_ADDRESS, Map};
 use std::ops::Range;
 
@@ -68,6 +68,65 @@ pub fn inlined(table: &Table, piece: &mut [u8], old: u64, map: &Map) {
     }
 }
 
+/// Bytes of a row of what is the first function of each stretch (runtime/symtab.go, `findfuncbucket`): a number, and for each of its
+/// stretches a byte that is added.
+pub const BUCKET: usize = 20;
+const STRETCHES: usize = 16;
+/// Bytes of code of a stretch.
+const STRETCH: u64 = 256;
+/// Such tables are not foretold if they are larger, which is memory…
+const MOST_BUCKETS: u64 = 256 << 10;
+/// …or if their index is so many times as large, which is work.
+const MOST_FUNCTIONS: u64 = 64;
+/// Bytes of the index that are read at once.
+const PART: u64 = 4096;
+
+/// The first function of each stretch of the new code, as it follows from the old index: of a file of `size` bytes, by `read`, which
+/// fills a buffer from a place of the old one.
+pub fn first_functions<E>(map: &Map, size: u64, mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>) -> Result<Vec<u32>, E> {
+    const NONE: u32 = u32::MAX;
+    let Some(table) = map.image().tables.iter().find(|table| table.kind == Kind::Buckets) else { return Ok(Vec::new()) };
+    let ([code, index, ..], length) = (&table.others, table.length.1);
+    let is_within = table.offset.1.checked_add(length).is_some_and(|end| end <= size);
+    if !is_within || length > MOST_BUCKETS || index.length > MOST_FUNCTIONS * length {
+        return Ok(Vec::new());
+    }
+    let mut all = vec![NONE; length.div_ceil(BUCKET as u64) as usize * STRETCHES];
+    let mut buffer = [0; PART as usize];
+    let mut start = None;
+    for part in (0..index.length).step_by(PART as usize) {
+        let rows = &mut buffer[..PART.min(index.length - part) as usize];
+        read(index.offset.0.wrapping_add(part), rows)?;
+        for (row, far) in rows.chunks_exact(8).zip((part..).step_by(8)) {
+            let Some((entry, place)) = code.moved(number(&row[..4]), map).zip(index.moved(far, map)) else { continue };
+            let stretch = entry.wrapping_sub(*start.get_or_insert(entry)).div_ceil(STRETCH);
+            // Of those that begin in one, the next begins in the last.
+            if let Some(last) = usize::try_from(stretch).ok().and_then(|nth| all.get_mut(nth))
+                && let Some(nth) = u32::try_from(place / 8).ok().filter(|nth| *nth < NONE)
+            {
+                *last = if *last == NONE { nth } else { nth.max(*last) };
+            }
+        }
+    }
+    let mut last = 0;
+    for nth in &mut all {
+        last = if *nth == NONE { last } else { *nth };
+        *nth = last;
+    }
+    Ok(all)
+}
+
+/// What is the first function of each stretch.
+pub fn buckets(table: &Table, piece: &mut [u8], new: u64, map: &Map) {
+    let all = map.first_functions();
+    for (at, byte) in (new.wrapping_sub(table.offset.1) as usize..).zip(piece) {
+        let (first, within) = (at / BUCKET * STRETCHES, at % BUCKET);
+        let nth = |by: usize| all.get(first + by).copied().filter(|_| table.has(field::OTHER));
+        let Some((base, own)) = nth(0).zip(nth(within.saturating_sub(4))) else { return };
+        *byte = if within < 4 { base.to_le_bytes()[within] } else { own.wrapping_sub(base) as u8 };
+    }
+}
+
 /// Where methods are, if this is what a type has that has some: a name, how many they are, how many of them are exported, how far they
 /// are, and zeros.
 fn methods_of(piece: &[u8], at: usize) -> Option<Range<usize>> {
@@ -87,4 +146,56 @@ fn is_object(before: &[u8]) -> bool {
     let Some((_, words)) = before.split_last_chunk::<8>() else { return false };
     let (length, pointers) = (number(&words[..4]), number(&words[4..]));
     pointers > 0 && pointers <= length && length < 1 << 24 && pointers.is_multiple_of(4) && length.is_multiple_of(4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Image, Machine, Other, Segment, Span};
+
+    #[test]
+    fn buckets_follow_from_the_old_index() {
+        let whole = Segment { offset: 0, length: 0x4000, memory: 0x4000, address: 0x10000 };
+        let other = |old, new, length| Other { offset: (old, new), length };
+        let mut table = Table { kind: Kind::Buckets, fields: field::OTHER, ..Table::default() };
+        (table.offset, table.length) = ((0x3000, 0x3300), (24, 30));
+        table.others[..2].copy_from_slice(&[other(0, 0, 0x1000), other(0x2000, 0x2200, 36)]);
+        // Code that is longer from 0x300 on, and an index with another row after the first two.
+        let spans = [(0, 0, 0x300), (0x300, 0x410, 0xd00), (0x2000, 0x2200, 16), (0x2010, 0x2218, 20)];
+        let spans = spans.map(|(old, new, length)| Span::of(old, new, length)).to_vec();
+        let learned = |table: &Table, size: u64| {
+            let segments = vec![(whole, whole)];
+            let image = Image { machine: Machine::A64, wide: true, segments, tables: vec![table.clone()], ..Image::default() };
+            let mut map = Map::new(image, spans.clone());
+            let functions: Vec<u8> =
+                [0x10u32, 9, 0x80, 9, 0x310, 9, 0x710, 9, 0x900].iter().flat_map(|n| n.to_le_bytes()).collect();
+            let done = map.learn(size, |place, part| {
+                let from = place as usize - 0x2000;
+                part.copy_from_slice(functions.get(from..from + part.len()).ok_or("not there")?);
+                Ok::<(), &str>(())
+            });
+            done.map(|()| map)
+        };
+        // They begin at 0x10, 0x80, 0x420 and 0x820, and are the functions 0, 1, 3 and 4.
+        let row = [&[0, 0, 0, 0, 0, 1, 1, 1, 1, 3, 3, 3, 3][..], &[4; 7], &[4, 0, 0, 0], &[0; 6]].concat();
+        let map = learned(&table, 0x4000).unwrap();
+        for from in [0, 3, 4, 20, 27] {
+            let mut piece = vec![7; 30 - from];
+            table.foretell(&mut piece, 0x3000, 0x3300 + from as u64, &map);
+            assert_eq!(piece, row[from..], "{from}");
+        }
+        // Without its field, in a file that ends before it, or if it is too large, it stays.
+        let stays = |table: &Table, size: u64| {
+            let mut piece = [7; 24];
+            table.foretell(&mut piece, 0x3000, 0x3300, &learned(table, size).unwrap());
+            piece == [7; 24]
+        };
+        assert!(stays(&Table { fields: 0, ..table.clone() }, 0x4000) && stays(&table, 0x3300 + 29));
+        assert!(stays(&Table { length: (24, 1 << 18 | 1), ..table.clone() }, 1 << 30));
+        // An index that is no part of the old file is an error, one that is too long not even read.
+        table.others[1].length = 30 * 64;
+        assert!(learned(&table, 0x4000).is_err());
+        table.others[1].length += 1;
+        assert!(stays(&table, 0x4000));
+    }
 }

@@ -1,7 +1,7 @@
 //! Where the addresses of an old program went in a new one.
 
 use crate::tables::{MOST_PARENTS, MOST_TABLES, Table};
-use crate::{Machine, rule};
+use crate::{Machine, go, rule};
 use std::cell::Cell;
 use std::collections::BinaryHeap;
 
@@ -147,6 +147,8 @@ pub struct Map {
     part: u32,
     /// The lowest old address, and how far it is from there to the highest.
     reach: (u64, u64),
+    /// The first of Go's functions in each stretch of the new code.
+    first_functions: Vec<u32>,
     /// All stays where it is; the last address that was asked for is remembered.
     listens: Option<Cell<Option<u64>>>,
 }
@@ -187,7 +189,7 @@ impl Map {
         let last = spans.last().map_or(0, |span| span.start);
         let part = (u32::BITS - last.leading_zeros()).saturating_sub(MOST_PARTS).max(LEAST_PART);
         let before = (0..=(last >> part) + 1).map(|nth| spans.partition_point(|span| span.start >> part < nth) as u32);
-        Map { before: before.collect(), part, reach: reach(&image), image, spans, listens: None }
+        Map { before: before.collect(), part, reach: reach(&image), image, spans, first_functions: Vec::new(), listens: None }
     }
 
     /// May this be an old address? It is a quick look.
@@ -210,7 +212,8 @@ impl Map {
 
     /// Of one program in which nothing moves: it only hears what addresses are asked for.
     pub fn listener(image: Image) -> Map {
-        Map { reach: reach(&image), image, spans: Vec::new(), before: Vec::new(), part: 0, listens: Some(Cell::new(None)) }
+        let (spans, before, first_functions) = (Vec::new(), Vec::new(), Vec::new());
+        Map { reach: reach(&image), image, spans, before, part: 0, first_functions, listens: Some(Cell::new(None)) }
     }
 
     /// The last address that a listener was asked for, once.
@@ -221,6 +224,18 @@ impl Map {
     /// The programs.
     pub fn image(&self) -> &Image {
         &self.image
+    }
+
+    /// Reads what tables need of the old file that are foretold from elsewhere than their own bytes: `read` fills a buffer from a place of
+    /// it. The new file has `size` bytes.
+    pub fn learn<E>(&mut self, size: u64, read: impl FnMut(u64, &mut [u8]) -> Result<(), E>) -> Result<(), E> {
+        self.first_functions = go::first_functions(self, size, read)?;
+        Ok(())
+    }
+
+    /// The first of Go's functions in each stretch of the new code, if that is known.
+    pub fn first_functions(&self) -> &[u32] {
+        &self.first_functions
     }
 
     /// Leaves it with these tables.

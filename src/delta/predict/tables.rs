@@ -25,12 +25,14 @@ pub enum Kind {
     Types,
     /// What Go's functions know of themselves, in which there are such words.
     Inlined,
+    /// Which of Go's functions is the first of each stretch of code.
+    Buckets,
 }
 
 impl Kind {
     /// By its number in a delta.
     pub fn of(number: u64) -> Option<Kind> {
-        const ALL: [Kind; 9] = [
+        const ALL: [Kind; 10] = [
             Kind::Symbols,
             Kind::Rel,
             Kind::Rela,
@@ -40,6 +42,7 @@ impl Kind {
             Kind::Records,
             Kind::Types,
             Kind::Inlined,
+            Kind::Buckets,
         ];
         ALL.get(usize::try_from(number).ok()?).copied()
     }
@@ -49,7 +52,7 @@ impl Kind {
         match self {
             Kind::Frames => 0,
             Kind::Symbols | Kind::Rel | Kind::Rela | Kind::Words => 1,
-            Kind::Pairs | Kind::Types | Kind::Inlined => 2,
+            Kind::Pairs | Kind::Types | Kind::Inlined | Kind::Buckets => 2,
             Kind::Records => MOST_OTHERS,
         }
     }
@@ -61,6 +64,7 @@ impl Kind {
             Kind::Frames => field::OTHER | field::ADDRESS | field::SIZE | field::DATA,
             Kind::Words | Kind::Pairs | Kind::Records | Kind::Inlined => (1 << self.others()) - 1,
             Kind::Types => field::OTHER | field::ADDRESS | field::SIZE,
+            Kind::Buckets => field::OTHER,
         }
     }
 
@@ -72,6 +76,7 @@ impl Kind {
             Kind::Rel => Some(2 * word),
             Kind::Rela => Some(3 * word),
             Kind::Words | Kind::Pairs => Some(4 * self.others()),
+            Kind::Buckets => Some(go::BUCKET),
             Kind::Frames | Kind::Records | Kind::Types | Kind::Inlined => None,
         }
     }
@@ -140,6 +145,9 @@ impl Table {
     /// Foretells what is whole in a piece of the table, of these places of the old and the new file.
     pub fn foretell(&self, piece: &mut [u8], old: u64, new: u64, map: &Map) {
         let wide = map.image().wide;
+        if self.kind == Kind::Buckets {
+            return go::buckets(self, piece, new, map);
+        }
         let Some(length) = self.kind.row(wide) else {
             return match self.kind {
                 Kind::Records => go::records(self, piece, old, map),
