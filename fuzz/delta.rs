@@ -345,7 +345,7 @@ fn module(dice: &mut Dice<'_>, bytes: &mut [u8], table: usize, word: usize) {
     let ends = [index, index + 8 * count].map(|at| text + number(at));
     let far = [(); 3].map(|()| dice.below(bytes.len() / 4));
     let words = [0, dice.below(8), far[0], ends[0], ends[1], text, 0, far[1] + far[2], 0, far[2]];
-    let at = 512 + dice.below((bytes.len() / 2).saturating_sub(512)) & !7;
+    let at = (512 + dice.below((bytes.len() / 2).saturating_sub(512))) & !7;
     if at + words.len() * word <= bytes.len() {
         let field = |number: &usize| (*number as u64).to_le_bytes()[..word].to_vec();
         bytes[at..at + words.len() * word].copy_from_slice(&words.iter().flat_map(field).collect::<Vec<u8>>());
