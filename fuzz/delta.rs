@@ -273,7 +273,7 @@ fn program(dice: &mut Dice<'_>) -> Vec<u8> {
 
 /// Sections of all kinds that are looked at, anywhere, with anything in them; their headers are at the end.
 fn sections(dice: &mut Dice<'_>, bytes: &mut [u8], wide: bool) {
-    const ALL: [(&[u8], u32); 11] = [
+    const ALL: [(&[u8], u32); 18] = [
         (b".symtab", 2),
         (b".dynsym", 11),
         (b".strtab", 3),
@@ -285,6 +285,13 @@ fn sections(dice: &mut Dice<'_>, bytes: &mut [u8], wide: bool) {
         (b".text", 1),
         (b".rodata", 1),
         (b".typelink", 1),
+        (b".debug_info", 1),
+        (b".debug_abbrev", 1),
+        (b".debug_str", 1),
+        (b".debug_loc", 1),
+        (b".debug_ranges", 1),
+        (b".debug_line", 1),
+        (b".debug_rnglists", 1),
     ];
     let (word, size) = if wide { (8, 64) } else { (4, 40) };
     let (table, counts) = if wide { (40, 58) } else { (32, 46) };
@@ -312,6 +319,9 @@ fn sections(dice: &mut Dice<'_>, bytes: &mut [u8], wide: bool) {
                     }
                     go = Some(offset);
                 }
+                if name.starts_with(b".debug_") && offset >= 512 && offset + length <= names {
+                    debugging(dice, name, &mut bytes[offset..offset + length], word);
+                }
                 // Many addresses.
                 if kind != 1 && dice.below(2) == 0 {
                     for at in (offset.max(512)..(offset + length).min(names - 8)).step_by(word) {
@@ -334,6 +344,35 @@ fn sections(dice: &mut Dice<'_>, bytes: &mut [u8], wide: bool) {
     }
     if let Some(table) = go {
         module(dice, &mut bytes[..names], table, word);
+    }
+}
+
+/// Abbreviations of forms that there are, mostly, and units that have them.
+fn debugging(dice: &mut Dice<'_>, name: &[u8], bytes: &mut [u8], word: usize) {
+    const ATTRIBUTES: [u8; 8] = [0x03, 0x11, 0x12, 0x10, 0x55, 0x02, 0x40, 0x49];
+    const FORMS: [u8; 16] = [1, 1, 6, 7, 8, 0x0a, 0x0b, 0x0e, 0x0e, 0x0f, 0x13, 0x13, 0x17, 0x17, 0x18, 0x19];
+    let mut at = 0;
+    if name == b".debug_abbrev" {
+        for code in 1..8 {
+            let fields = 2 * dice.below(5);
+            let Some(shape) = bytes.get_mut(at..at + 3 + fields + 2) else { break };
+            shape.copy_from_slice(&[&[code, 0x2e, 0][..], &vec![0; fields + 2]].concat());
+            for pair in shape[3..3 + fields].chunks_exact_mut(2) {
+                pair.copy_from_slice(&[ATTRIBUTES[dice.below(8)], FORMS[dice.below(16)]]);
+            }
+            at += 3 + fields + 2;
+        }
+        bytes.get_mut(at..at + 1).into_iter().for_each(|end| end.fill(0));
+    }
+    while name == b".debug_info" && at + 12 < bytes.len() {
+        let length = dice.below(bytes.len() - at).max(12);
+        bytes[at..at + 4].copy_from_slice(&(length as u32 - 4).to_le_bytes());
+        let version = 2 + dice.below(4) as u8;
+        let rest = if version == 5 { [1, word as u8, 0, 0, 0, 0] } else { [0, 0, 0, 0, word as u8, 1] };
+        bytes[at + 4..at + 12].copy_from_slice(&[&[version, 0][..], &rest].concat());
+        // Codes of abbreviations are small, so all bytes are.
+        bytes[at + 12..].iter_mut().take(length - 12).for_each(|byte| *byte &= if *byte & 0x80 == 0 { 7 } else { 0xff });
+        at += length;
     }
 }
 

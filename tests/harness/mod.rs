@@ -3,6 +3,7 @@
 
 pub mod debian;
 pub mod image;
+pub mod program;
 pub mod registry;
 pub mod taker;
 pub mod worker;

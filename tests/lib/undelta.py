@@ -8,8 +8,8 @@ import hashlib, heapq, lzma, struct, sys
 M64, BLOCK, SPAN = (1 << 64) - 1, 512, 4096
 FLAGS, TEXT, NUMBERS, COPIES, GAPS, SHIFTS, RUNS, CHANGES, LITERALS, MODES = range(10)
 X86, ARM, A64, RISCV = 1, 2, 3, 4
-SYMBOLS, REL, RELA, FRAMES, WORDS, PAIRS, RECORDS, TYPES, INLINED, BUCKETS = range(10)
-OTHERS = [1, 1, 1, 0, 1, 2, 5, 2, 2, 2]
+SYMBOLS, REL, RELA, FRAMES, WORDS, PAIRS, RECORDS, TYPES, INLINED, BUCKETS, ENTRIES, LOCATIONS, RANGES, LISTS = range(14)
+OTHERS = [1, 1, 1, 0, 1, 2, 5, 2, 2, 2, 7, 0, 0, 0]
 
 
 class Bad(Exception):
@@ -393,7 +393,7 @@ class Program:
         self.tables = []
         for _ in range(count):
             kind, fields = s.number(), s.number() & 0xFF
-            need(kind < 10, "a table")
+            need(kind < 14, "a table")
             offset, length = pair(), pair()
             others = [(pair(), s.number()) for _ in range(OTHERS[kind])]
             parents = []
@@ -494,6 +494,15 @@ class Program:
                 left = min(left, len(piece) - at)
                 if kind == FRAMES:
                     self.frames(piece, at, at + left, old_at - at, new_at - at, table)
+                    return left
+                if kind == ENTRIES:
+                    self.debug.foretell(self, piece, at, at + left, old_at - at, table)
+                    return left
+                if kind in (LOCATIONS, RANGES):
+                    self.debug.pairs(self, piece, at, at + left, old_at - at, table)
+                    return left
+                if kind == LISTS:
+                    self.lists(piece, at, at + left, table)
                     return left
                 if kind == BUCKETS:
                     self.buckets(piece, at, at + left, new_at - at, table)
@@ -601,6 +610,7 @@ class Program:
 
     def learn(self, body, size):
         """The first function of each stretch of the new code, by the old body and the new one's length."""
+        self.debug = Debug(self, body, size)
         self.first = []
         table = next((table for table in self.tables if table[0] == BUCKETS), None)
         if not table:
@@ -632,6 +642,15 @@ class Program:
             if 16 * row + 16 <= len(self.first):
                 base, own = self.first[16 * row], self.first[16 * row + max(by - 4, 0)]
                 p[at] = (base >> 8 * by if by < 4 else own - base) & 0xFF
+
+    def lists(self, p, at, end, table):
+        word = 8 if self.wide else 4
+        while at + 1 + word <= end:
+            to = self.address(field_of(p, at + 1, word)) if p[at] in (2, 5, 6, 7, 8) else None
+            at += 1
+            if to is not None and table[1] & 1:
+                set_field(p, at, word, to)
+                at += word
 
     def address(self, value):
         return self.aim(value) if value >= 4096 else None
@@ -859,6 +878,255 @@ def get(piece, at):
 
 def put(piece, at, word):
     struct.pack_into("<I", piece, at, word & 0xFFFFFFFF)
+
+
+# Debugging information
+
+class Debug:
+    FIXED = {0x19: 0, 0x21: 0, 0x1E: 16, 0x1F20: 4, 0x1F21: 4}
+    FIXED.update(dict.fromkeys((0x0B, 0x0C, 0x11, 0x25, 0x29), 1))
+    FIXED.update(dict.fromkeys((0x05, 0x12, 0x26, 0x2A), 2))
+    FIXED.update(dict.fromkeys((0x27, 0x2B), 3))
+    FIXED.update(dict.fromkeys((0x06, 0x0E, 0x13, 0x17, 0x1C, 0x1D, 0x1F, 0x28, 0x2C), 4))
+    FIXED.update(dict.fromkeys((0x07, 0x14, 0x20, 0x24), 8))
+
+    def __init__(self, program, body, size):
+        """Reads abbreviations and entries of the old body."""
+        self.word = 8 if program.wide else 4
+        self.forms, self.units, self.first, self.bases = {**self.FIXED, 1: self.word}, [], {}, ([], [])
+        table = next((table for table in program.tables if table[0] == ENTRIES), None)
+        if not table:
+            return
+        (start, length), ((place, _), abbrev_length) = (table[2][0], table[3][0]), table[4][0]
+        if length > min(1 << 23, 4 * size) or abbrev_length > min(1 << 18, 4 * size):
+            return
+        need(place + abbrev_length <= len(body) and start + length <= len(body), "an index beyond its program")
+        self.read_abbreviations(body[place:place + abbrev_length])
+        info, unit, end, at = body[start:start + length], None, 0, 0
+        while at < length:
+            if at == end:
+                header = self.header(info, at)
+                if not header or len(self.units) == 16384:
+                    break
+                unit, header_length = header
+                self.note(at)
+                self.units.append(unit)
+                base, seen, end = None, [False, False], unit[1]
+                at = at + header_length if unit[3] else end
+                continue
+            self.note(at)
+            fields, after = self.entry(info[at:at + 4096], unit)
+            places = [[field_of(info, at + p, n) for what, p, n in fields if what == wanted] for wanted in ("low", 2, 4)]
+            if base is None:
+                base = places[0][-1] if places[0] else 0
+            for nth in range(2):
+                if places[1 + nth] and not seen[nth]:
+                    seen[nth] = True
+                    self.bases[nth].append((places[1 + nth][0], base))
+            at = min(end if after is None else at + after, end)
+        for bases in self.bases:
+            bases.sort()
+
+    def note(self, at):
+        self.first.setdefault(at // 32, at)
+
+    def read_abbreviations(self, data):
+        self.tables, at, first, table = {}, 0, 0, []
+        while True:
+            code, at = leb(data, at, len(data))
+            if at is None:
+                return
+            if code == 0:
+                if table:
+                    self.tables[first] = table
+                first, table = at, []
+                continue
+            _, at = leb(data, at, len(data))
+            if at is None or at >= len(data):
+                return
+            at, attributes = at + 1, []
+            while True:
+                attribute, at = leb(data, at, len(data))
+                form, at = leb(data, at, len(data)) if at is not None else (0, None)
+                if at is None:
+                    return
+                if (attribute, form) == (0, 0):
+                    break
+                if form == 0x21:
+                    _, at = leb(data, at, len(data))
+                    if at is None:
+                        return
+                attributes.append((attribute, form))
+            if len(attributes) > 48 or code != len(table) + 1:
+                return
+            table.append(attributes)
+
+    def header(self, info, at):
+        if at + 6 > len(info):
+            return None
+        length, version = field_of(info, at, 4), field_of(info, at + 4, 2)
+        size = {2: 11, 3: 11, 4: 11, 5: 12}.get(version, 6)
+        if length >= 0xFFFFFFF0 or at + size > len(info) or 4 + length < size:
+            return None
+        kind, word, place = 0, 0, None
+        if version == 5:
+            kind, word, place = info[at + 6], info[at + 7], field_of(info, at + 8, 4)
+        elif size == 11:
+            kind, word, place = 1, info[at + 10], field_of(info, at + 6, 4)
+        known = kind in (1, 3) and word == self.word
+        return (at, at + 4 + length, version, self.tables.get(place) if known else None), size
+
+    def entry(self, data, unit):
+        """What an entry has that is foretold: what, where, how long; and the entry's length, None if it is cut or not known."""
+        fields, limit = [], len(data)
+        code, at = leb(data, 0, limit)
+        if at is None or code == 0:
+            return fields, at
+        if code > len(unit[3]):
+            return fields, None
+        for attribute, form in unit[3][code - 1]:
+            start = at
+            if form in self.forms:
+                at += self.forms[form]
+                if at > limit:
+                    return fields, None
+                what = self.meaning(attribute, form, unit[2])
+                if what is not None:
+                    fields.append((what, start, at - start))
+            elif form == 8:
+                at = data.find(b"\0", at) + 1
+                if at == 0:
+                    return fields, None
+            elif form in (0x0D, 0x0F, 0x15, 0x1A, 0x1B, 0x22, 0x23):
+                _, at = leb(data, at, limit)
+                if at is None:
+                    return fields, None
+            elif form == 0x10:
+                at += self.word if unit[2] < 3 else 4
+            elif form in (3, 4, 9, 10, 0x18):
+                n = {3: 2, 4: 4, 10: 1}.get(form)
+                length, at = (field_of(data, at, n), at + n) if n else leb(data, at, limit)
+                if at is None or at + length > limit:
+                    return fields, None
+                if length >= 1 + self.word and data[at] == 3:
+                    fields.append(("address", at + 1, self.word))
+                at += length
+            else:
+                return fields, None
+            if at > limit:
+                return fields, None
+        return fields, at
+
+    @staticmethod
+    def meaning(attribute, form, version):
+        part = {0x10: 6, 0x55: 4, 2: 2, 0x40: 2, 0x2137: 2}.get(attribute)
+        if form == 1:
+            return "low" if attribute == 0x11 else "address"
+        if attribute == 0x12 and form in (6, 7):
+            return "size"
+        if form == 0x0E:
+            return 1
+        if form == 0x13:
+            return "reference"
+        if part is not None and (form == 0x17 or form == 6 and version < 4):
+            return part + 1 if part in (2, 4) and version >= 5 else part
+        return None
+
+    def after(self, start, end):
+        """The first place that is known to be an entry's or a unit's begin."""
+        for step in range(start // 32, -(-end // 32)):
+            place = self.first.get(step, -1)
+            if place >= start:
+                return place if place < end else None
+        return None
+
+    def foretell(self, program, p, at, end, old, table):
+        zero = table[2][0] - old
+        place = self.after(at - zero, end - zero)
+        while place is not None and place < end - zero:
+            unit = next((unit for unit in reversed(self.units) if unit[0] <= place), None)
+            if not unit or place >= unit[1]:
+                return
+            at, next_place = place + zero, None
+            if place == unit[0]:
+                size = 12 if unit[2] >= 5 else 11
+                if unit[3] and at + size <= end:
+                    self.foretell_header(program, p, at, unit, table)
+                    next_place = place + size
+            else:
+                fields, length = self.entry(bytes(p[at:min(end, at + 4096)]), unit)
+                self.foretell_entry(program, p, at, fields, unit, table)
+                if length is not None and place + length < unit[1]:
+                    next_place = place + length
+            place = self.after(place + 1, end - zero) if next_place is None else next_place
+
+    def foretell_header(self, program, p, at, unit, table):
+        last = self.reference(program, table, unit, unit[1] - unit[0] - 1)
+        if table[1] & 8 and last is not None:
+            set_field(p, at, 4, last - 3)
+        place = at + (8 if unit[2] >= 5 else 6)
+        to = program.within(table[4][0], field_of(p, place, 4))
+        if table[1] & 1 and to is not None:
+            set_field(p, place, 4, to)
+
+    def foretell_entry(self, program, p, at, fields, unit, table):
+        low = None
+        for what, place, n in fields:
+            value = field_of(p, at + place, n)
+            if what in ("low", "address"):
+                bit, to = 1 << 5, program.address(value)
+                if what == "low" and to is not None:
+                    low = value, to
+            elif what == "size":
+                bit, to = 1 << 7, program.grown(low[0], value, low[1]) if low else None
+            elif what == "reference":
+                bit, to = 1 << 3, self.reference(program, table, unit, value)
+            else:
+                bit, to = 1 << {3: 2, 5: 4}.get(what, what), program.within(table[4][what], value)
+            if table[1] & bit and to is not None:
+                set_field(p, at + place, n, to)
+
+    @staticmethod
+    def reference(program, table, unit, value):
+        start = table[2][0] + unit[0]
+        old, new = program.moved(start), program.moved(start + value)
+        return None if old is None or new is None else new - old & M64
+
+    def pairs(self, program, p, at, end, old, table):
+        is_ranges, word = table[0] == RANGES, self.word
+        zero = table[2][0] - old
+        if is_ranges:
+            at += -(at - zero) % (2 * word)
+        while at + 2 * word <= end:
+            base = max((base for base in self.bases[is_ranges] if base[0] <= at - zero), default=(0, 0))[1]
+            start, stop = field_of(p, at, word), field_of(p, at + word, word)
+            made = (program.aim(base + start), program.aim(base + stop)) if start <= stop and stop else (None,)
+            length = 1 if is_ranges else field_of(p, at + 2 * word, 2) if at + 2 * word + 2 <= end else 0
+            if None not in made and 1 <= length <= 255:
+                if table[1] & 1:
+                    new = program.aim(base) if base else 0
+                    new = base if new is None else new
+                    set_field(p, at, word, made[0] - new)
+                    set_field(p, at + word, word, made[1] - new)
+                at += 2 * word + (0 if is_ranges else 2 + length)
+            elif start == (1 << 8 * word) - 1:
+                to = program.address(stop)
+                if table[1] & 1 and to is not None:
+                    set_field(p, at + word, word, to)
+                at += 2 * word
+            else:
+                at += 2 * word if is_ranges or start == stop == 0 else 1
+
+
+def leb(data, at, limit):
+    value = shift = 0
+    while at < limit:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift if shift < 64 else 0
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value & M64, at
+    return 0, None
 
 
 # The applier

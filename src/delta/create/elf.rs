@@ -30,6 +30,10 @@ impl Section {
         match (self.kind, &self.name[..]) {
             (_, b".eh_frame") => Some(Kind::Frames),
             (go::KIND, name) => go::rows(name),
+            (_, b".debug_info") => Some(Kind::Entries),
+            (_, b".debug_loc") => Some(Kind::Locations),
+            (_, b".debug_ranges") => Some(Kind::Ranges),
+            (_, b".debug_loclists" | b".debug_rnglists" | b".debug_line") => Some(Kind::Lists),
             (2 | 11, _) => Some(Kind::Symbols),
             (4, _) => Some(Kind::Rela),
             (9, _) => Some(Kind::Rel),
@@ -67,6 +71,10 @@ pub struct Section {
     /// The sections that it refers to, by number: a table of symbols names its strings.
     pub links: Vec<usize>,
 }
+
+/// What entries of debugging information name something of, in the order of the parts.
+const ENTRIES_SPEAK_OF: [&[u8]; MOST_OTHERS] =
+    [b".debug_abbrev", b".debug_str", b".debug_loc", b".debug_loclists", b".debug_ranges", b".debug_rnglists", b".debug_line"];
 
 /// More are not looked at.
 const MOST_HEADERS: u64 = 4096;
@@ -152,6 +160,9 @@ impl Program {
         bases[0] = segments.iter().find(|(_, code)| *code).map_or(0, |(segment, _)| segment.address);
         let mut sections = reader.sections().unwrap_or_default();
         go::add(bytes, reader.wide, &mut sections);
+        let of_entries =
+            ENTRIES_SPEAK_OF.map(|name| sections.iter().position(|section| section.name == name).unwrap_or(usize::MAX));
+        sections.iter_mut().filter(|s| s.rows() == Some(Kind::Entries)).for_each(|section| section.links = of_entries.to_vec());
         if let Some(text) = sections.iter().find(|section| section.name == b".text") {
             bases[0] = text.address;
         }

@@ -313,7 +313,11 @@ impl Maker<'_> {
             return;
         };
         let mut map = tables::learned(image, &of_main, old, body.len());
-        map.set_tables(modes::choose_fields(old, body, &of_main, &map));
+        // What lists are counted from is known by entries: without these, all is chosen anew.
+        for _ in 0..2 {
+            map.set_tables(modes::choose_fields(old, body, &of_main, &map));
+            tables::learn(&mut map, old, body.len());
+        }
         program::write(map.image(), |number| self.out.number(Section::Numbers, number));
         let modes = modes::choose(old, body, &of_main, &map);
         self.out.bytes(Section::Modes, &modes);

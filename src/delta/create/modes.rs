@@ -1,6 +1,7 @@
 //! Which rules fit which part of a body, and which fields of its tables: tried out, and the best taken.
 
 use crate::delta::create::pieces::Copy;
+use crate::delta::predict::tables::Kind;
 use crate::delta::predict::{MODE_SPAN, Machine, Map, Table, foretell, rule};
 
 /// Another mode than that of the part before must be better by so many bytes.
@@ -19,6 +20,9 @@ fn candidates(machine: Machine) -> impl Iterator<Item = u8> {
     };
     code.iter().chain(data).copied()
 }
+
+/// Entries of debugging information are read twice and gone through by the device: they must set right one of so many bytes.
+const ENTRIES: u64 = 16;
 
 /// A mode for each part of the new body. `copies` are those of the old body, their places relative to it.
 pub fn choose(old: &[u8], new: &[u8], copies: &[Copy], map: &Map) -> Vec<u8> {
@@ -72,7 +76,9 @@ pub fn choose_fields(old: &[u8], new: &[u8], copies: &[Copy], map: &Map) -> Vec<
         let count = |fields: u8| copies.iter().map(|copy| wrong(&with(table, fields), copy)).sum::<usize>();
         let without = count(0);
         let bits = (0..u8::BITS).map(|nth| 1 << nth).filter(|bit| table.kind.fields() & bit != 0 && count(*bit) < without);
-        with(table, bits.fold(0, |all, bit| all | bit))
+        let bits = bits.fold(0, |all, bit| all | bit);
+        let is_cheap = table.kind != Kind::Entries || (without - count(bits).min(without)) as u64 >= table.length.0 / ENTRIES;
+        with(table, if is_cheap { bits } else { 0 })
     };
     map.image().tables.iter().map(chosen).filter(|table| table.fields != 0).collect()
 }

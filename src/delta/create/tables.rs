@@ -70,13 +70,18 @@ impl Kind {
 /// Where everything went by these copies of the old body, with what an applier reads of that beforehand.
 pub fn learned(image: Image, copies: &[Copy], old: &[u8], size: usize) -> Map {
     let mut map = Map::new(image, copies.iter().map(Copy::span).collect());
+    learn(&mut map, old, size);
+    map
+}
+
+/// What an applier reads of the old body beforehand, by the tables that it is told of.
+pub fn learn(map: &mut Map, old: &[u8], size: usize) {
     // What cannot be read foretells nothing, and is not told of.
     let _ = map.learn(size as u64, |place, part| {
         let bytes = usize::try_from(place).ok().and_then(|at| old.get(at..at.checked_add(part.len())?)).ok_or(())?;
         part.copy_from_slice(bytes);
         Ok::<(), ()>(())
     });
-    map
 }
 
 /// Sets the copies of tables right; all others stay.

@@ -6,6 +6,7 @@
 
 pub mod a64;
 pub mod arm;
+mod dwarf;
 mod go;
 mod map;
 pub mod riscv;

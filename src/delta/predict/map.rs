@@ -1,5 +1,6 @@
 //! Where the addresses of an old program went in a new one.
 
+use crate::dwarf::Debug;
 use crate::tables::{MOST_PARENTS, MOST_TABLES, Table};
 use crate::{Machine, go, rule};
 use std::cell::Cell;
@@ -133,12 +134,21 @@ fn reach(image: &Image) -> (u64, u64) {
     end.map_or((0, u64::MAX), |end| (lowest, end.saturating_sub(lowest).saturating_sub(1)))
 }
 
+/// No two new segments have a place of the file in common.
+fn is_apart(image: &Image) -> bool {
+    let ends = |(_, new): &(Segment, Segment)| (new.offset, new.offset.saturating_add(new.length));
+    let mut all: Vec<(u64, u64)> = image.segments.iter().map(ends).filter(|(start, end)| start < end).collect();
+    all.sort_unstable();
+    all.windows(2).all(|pair| pair[0].1 <= pair[1].0)
+}
+
 /// How far ahead a place is; without end if it is not.
 fn ahead(start: u64, at: u64) -> u64 {
     start.checked_sub(at).filter(|by| *by > 0).unwrap_or(u64::MAX)
 }
 
 /// Where everything went.
+#[derive(Default)]
 pub struct Map {
     image: Image,
     spans: Vec<Span>,
@@ -147,8 +157,12 @@ pub struct Map {
     part: u32,
     /// The lowest old address, and how far it is from there to the highest.
     reach: (u64, u64),
+    /// No place of the new file is in two segments.
+    is_apart: bool,
     /// The first of Go's functions in each stretch of the new code.
     first_functions: Vec<u32>,
+    /// What is known of the old program's debugging information.
+    debug: Debug,
     /// All stays where it is; the last address that was asked for is remembered.
     listens: Option<Cell<Option<u64>>>,
 }
@@ -189,7 +203,8 @@ impl Map {
         let last = spans.last().map_or(0, |span| span.start);
         let part = (u32::BITS - last.leading_zeros()).saturating_sub(MOST_PARTS).max(LEAST_PART);
         let before = (0..=(last >> part) + 1).map(|nth| spans.partition_point(|span| span.start >> part < nth) as u32);
-        Map { before: before.collect(), part, reach: reach(&image), image, spans, first_functions: Vec::new(), listens: None }
+        let is_apart = is_apart(&image);
+        Map { before: before.collect(), part, reach: reach(&image), image, spans, is_apart, ..Map::default() }
     }
 
     /// May this be an old address? It is a quick look.
@@ -212,8 +227,7 @@ impl Map {
 
     /// Of one program in which nothing moves: it only hears what addresses are asked for.
     pub fn listener(image: Image) -> Map {
-        let (spans, before, first_functions) = (Vec::new(), Vec::new(), Vec::new());
-        Map { reach: reach(&image), image, spans, before, part: 0, first_functions, listens: Some(Cell::new(None)) }
+        Map { reach: reach(&image), image, listens: Some(Cell::new(None)), ..Map::default() }
     }
 
     /// The last address that a listener was asked for, once.
@@ -228,9 +242,15 @@ impl Map {
 
     /// Reads what tables need of the old file that are foretold from elsewhere than their own bytes: `read` fills a buffer from a place of
     /// it. The new file has `size` bytes.
-    pub fn learn<E>(&mut self, size: u64, read: impl FnMut(u64, &mut [u8]) -> Result<(), E>) -> Result<(), E> {
-        self.first_functions = go::first_functions(self, size, read)?;
+    pub fn learn<E>(&mut self, size: u64, mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>) -> Result<(), E> {
+        self.first_functions = go::first_functions(self, size, &mut read)?;
+        self.debug = Debug::read(self, size, read)?;
         Ok(())
+    }
+
+    /// What is known of the old program's debugging information.
+    pub(crate) fn debug(&self) -> &Debug {
+        &self.debug
     }
 
     /// The first of Go's functions in each stretch of the new code, if that is known.
@@ -261,7 +281,9 @@ impl Map {
             );
         }
         let moved = self.moved(old.offset + within)?;
-        let home = self.image.new_address(moved).map(|(address, _)| address);
+        // Most stay in their segment.
+        let own = if self.is_apart { new.address_of(moved) } else { None };
+        let home = own.or_else(|| self.image.new_address(moved)).map(|(address, _)| address);
         // The end of a segment is an address, too.
         home.or_else(|| (moved == new.offset + new.length).then(|| new.address.wrapping_add(new.length)))
     }

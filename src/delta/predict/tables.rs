@@ -1,7 +1,7 @@
 //! Tables whose rows say which of their bytes are addresses, places or numbers of rows elsewhere: symbols and relocations (System V ABI,
 //! "Object Files") and records of unwinding (Linux Standard Base, "Exception Frames").
 
-use crate::{LEAST_ADDRESS, Map, go};
+use crate::{LEAST_ADDRESS, Map, dwarf, go};
 
 /// What rows a table has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,12 +27,20 @@ pub enum Kind {
     Inlined,
     /// Which of Go's functions is the first of each stretch of code.
     Buckets,
+    /// Entries of .debug_info.
+    Entries,
+    /// Lists of locations, or of ranges, before DWARF 5.
+    Locations,
+    /// The latter.
+    Ranges,
+    /// Those of DWARF 5, and what lines code is of.
+    Lists,
 }
 
 impl Kind {
     /// By its number in a delta.
     pub fn of(number: u64) -> Option<Kind> {
-        const ALL: [Kind; 10] = [
+        const ALL: [Kind; 14] = [
             Kind::Symbols,
             Kind::Rel,
             Kind::Rela,
@@ -43,6 +51,10 @@ impl Kind {
             Kind::Types,
             Kind::Inlined,
             Kind::Buckets,
+            Kind::Entries,
+            Kind::Locations,
+            Kind::Ranges,
+            Kind::Lists,
         ];
         ALL.get(usize::try_from(number).ok()?).copied()
     }
@@ -50,10 +62,11 @@ impl Kind {
     /// How many parts of the file its rows name something of.
     pub fn others(self) -> usize {
         match self {
-            Kind::Frames => 0,
+            Kind::Frames | Kind::Locations | Kind::Ranges | Kind::Lists => 0,
             Kind::Symbols | Kind::Rel | Kind::Rela | Kind::Words => 1,
             Kind::Pairs | Kind::Types | Kind::Inlined | Kind::Buckets => 2,
-            Kind::Records => MOST_OTHERS,
+            Kind::Records => 5,
+            Kind::Entries => MOST_OTHERS,
         }
     }
 
@@ -64,7 +77,8 @@ impl Kind {
             Kind::Frames => field::OTHER | field::ADDRESS | field::SIZE | field::DATA,
             Kind::Words | Kind::Pairs | Kind::Records | Kind::Inlined => (1 << self.others()) - 1,
             Kind::Types => field::OTHER | field::ADDRESS | field::SIZE,
-            Kind::Buckets => field::OTHER,
+            Kind::Buckets | Kind::Locations | Kind::Ranges | Kind::Lists => field::OTHER,
+            Kind::Entries => u8::MAX,
         }
     }
 
@@ -77,7 +91,8 @@ impl Kind {
             Kind::Rela => Some(3 * word),
             Kind::Words | Kind::Pairs => Some(4 * self.others()),
             Kind::Buckets => Some(go::BUCKET),
-            Kind::Frames | Kind::Records | Kind::Types | Kind::Inlined => None,
+            Kind::Ranges => Some(2 * word),
+            _ => None,
         }
     }
 }
@@ -95,7 +110,7 @@ pub mod field {
 }
 
 /// The most parts of the file that a table's rows name something of.
-pub const MOST_OTHERS: usize = 5;
+pub const MOST_OTHERS: usize = 7;
 /// The most tables of a program.
 pub const MOST_TABLES: u64 = 32;
 /// The most parents of its records.
@@ -145,8 +160,10 @@ impl Table {
     /// Foretells what is whole in a piece of the table, of these places of the old and the new file.
     pub fn foretell(&self, piece: &mut [u8], old: u64, new: u64, map: &Map) {
         let wide = map.image().wide;
-        if self.kind == Kind::Buckets {
-            return go::buckets(self, piece, new, map);
+        match self.kind {
+            Kind::Buckets => return go::buckets(self, piece, new, map),
+            Kind::Ranges => return dwarf::pairs(self, piece, old, map),
+            _ => {}
         }
         let Some(length) = self.kind.row(wide) else {
             return match self.kind {
@@ -154,6 +171,9 @@ impl Table {
                 Kind::Types if wide => go::types::<8>(self, piece, old, map),
                 Kind::Types => go::types::<4>(self, piece, old, map),
                 Kind::Inlined => go::inlined(self, piece, old, map),
+                Kind::Entries => dwarf::entries(self, piece, old, map),
+                Kind::Locations => dwarf::pairs(self, piece, old, map),
+                Kind::Lists => dwarf::lists(self, piece, map),
                 _ => self.frames(piece, old, new, map),
             };
         };
@@ -281,12 +301,12 @@ impl Table {
     }
 }
 
-fn address(value: u64, map: &Map) -> Option<u64> {
+pub(crate) fn address(value: u64, map: &Map) -> Option<u64> {
     Some(value).filter(|value| *value >= LEAST_ADDRESS).and_then(|value| map.aim(value))
 }
 
 /// The size of what was at `from` and is at `to`: as far as where its last byte went.
-fn grown(from: u64, size: u64, to: u64, map: &Map) -> Option<u64> {
+pub(crate) fn grown(from: u64, size: u64, to: u64, map: &Map) -> Option<u64> {
     let last = map.aim(from.wrapping_add(size.checked_sub(1).filter(|by| *by > 0)?))?;
     Some(last.checked_sub(to)?.wrapping_add(1))
 }
