@@ -65,28 +65,9 @@ pub fn finish(mut out: Bytes, sections: &[(&str, usize, usize)], wide: bool) -> 
     }
     let mut head = Bytes { all: Vec::new(), word: out.word };
     head.all.extend(b"\x7fELF");
-    head.all.extend([
-        if wide { 2 } else { 1 },
-        1,
-        1,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        2,
-        0,
-        if wide { 183 } else { 40 },
-        0,
-        1,
-        0,
-        0,
-        0,
-    ]);
+    head.all.extend([if wide { 2 } else { 1 }, 1, 1]);
+    head.all.extend([0; 9]);
+    head.all.extend([2, 0, if wide { 183 } else { 40 }, 0, 1, 0, 0, 0]);
     head.words(&[BASE, if wide { 64 } else { 52 }, headers]);
     head.put(&[0]);
     let shorts = if wide { [64, 56, 1, 64] } else { [52, 32, 1, 40] };
@@ -117,8 +98,20 @@ fn file(folder: &Path, name: &str, bytes: &[u8]) -> File {
     File::open(folder.join(name)).unwrap()
 }
 
+/// A program of so many functions, wide or not, and the same with some more, each of which comes before the one of its number: both
+/// appliers make the new one, and its delta has fewer than `most` bytes.
+pub fn follows(functions: usize, added: &[usize], program: impl Fn(&[usize], bool) -> Vec<u8>, most: usize) {
+    for wide in [true, false] {
+        let old: Vec<usize> = (0..functions).collect();
+        let mut new = old.clone();
+        added.iter().rev().for_each(|nth| new.insert(*nth, functions + nth));
+        let length = delta_of(&program(&old, wide), &program(&new, wide));
+        assert!(length < most, "wide {wide}: {length} bytes");
+    }
+}
+
 /// Bytes of the delta between two programs, after both appliers have made the same of it.
-pub fn delta_of(old: &[u8], new: &[u8]) -> usize {
+fn delta_of(old: &[u8], new: &[u8]) -> usize {
     let temp = Temp::new();
     let (base, new) = (tar(old), tar(new));
     let parts = [(base.len(), Digest::of(&base))];

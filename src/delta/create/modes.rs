@@ -77,7 +77,7 @@ pub fn choose_fields(old: &[u8], new: &[u8], copies: &[Copy], map: &Map) -> Vec<
         let without = count(0);
         let bits = (0..u8::BITS).map(|nth| 1 << nth).filter(|bit| table.kind.fields() & bit != 0 && count(*bit) < without);
         let bits = bits.fold(0, |all, bit| all | bit);
-        let is_cheap = table.kind != Kind::Entries || (without - count(bits).min(without)) as u64 >= table.length.0 / ENTRIES;
+        let is_cheap = table.kind != Kind::Entries || without.saturating_sub(count(bits)) as u64 >= table.length.0 / ENTRIES;
         with(table, if is_cheap { bits } else { 0 })
     };
     map.image().tables.iter().map(chosen).filter(|table| table.fields != 0).collect()

@@ -141,7 +141,7 @@ const CHANGE: i64 = 10;
 /// …what a copy of the body that the new one follows costs, and one of another, which is a farther way…
 const OWN: i64 = 60;
 const OTHER: i64 = 150;
-/// …and to copy from another at all. The device reads it anew at that time, and waits for its disk as long as for unpacking dozens of
+/// …and to copy from another at all. The device reads it anew at that time, and waits for its disk as long as for unpacking hundreds of
 /// bytes.
 const COLD: i64 = 1000;
 

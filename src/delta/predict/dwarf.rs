@@ -6,7 +6,7 @@ use crate::tables::{Kind, Table, address, field, grown, number, put};
 use std::ops::{Range, RangeInclusive};
 
 /// The parts of the file that a table of debugging information names something of, by their number.
-pub mod part {
+mod part {
     /// .debug_abbrev
     pub const ABBREV: u8 = 0;
     /// .debug_str
@@ -20,7 +20,7 @@ pub mod part {
 }
 
 /// What of debugging information is foretold: bits.
-pub mod debug_field {
+mod debug_field {
     /// Places in each of the parts have the bit of their number; those of DWARF 5 that of the part before. References within a unit and
     /// units' lengths:
     pub const OWN: u8 = 1 << 3;

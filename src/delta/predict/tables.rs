@@ -159,24 +159,24 @@ impl Table {
 
     /// Foretells what is whole in a piece of the table, of these places of the old and the new file.
     pub fn foretell(&self, piece: &mut [u8], old: u64, new: u64, map: &Map) {
-        let wide = map.image().wide;
         match self.kind {
-            Kind::Buckets => return go::buckets(self, piece, new, map),
-            Kind::Ranges => return dwarf::pairs(self, piece, old, map),
-            _ => {}
+            Kind::Symbols | Kind::Rel | Kind::Rela | Kind::Words | Kind::Pairs => self.rows(piece, old, map),
+            Kind::Frames => self.frames(piece, old, new, map),
+            Kind::Records => go::records(self, piece, old, map),
+            Kind::Types if map.image().wide => go::types::<8>(self, piece, old, map),
+            Kind::Types => go::types::<4>(self, piece, old, map),
+            Kind::Inlined => go::inlined(self, piece, old, map),
+            Kind::Buckets => go::buckets(self, piece, new, map),
+            Kind::Entries => dwarf::entries(self, piece, old, map),
+            Kind::Locations | Kind::Ranges => dwarf::pairs(self, piece, old, map),
+            Kind::Lists => dwarf::lists(self, piece, map),
         }
-        let Some(length) = self.kind.row(wide) else {
-            return match self.kind {
-                Kind::Records => go::records(self, piece, old, map),
-                Kind::Types if wide => go::types::<8>(self, piece, old, map),
-                Kind::Types => go::types::<4>(self, piece, old, map),
-                Kind::Inlined => go::inlined(self, piece, old, map),
-                Kind::Entries => dwarf::entries(self, piece, old, map),
-                Kind::Locations => dwarf::pairs(self, piece, old, map),
-                Kind::Lists => dwarf::lists(self, piece, map),
-                _ => self.frames(piece, old, new, map),
-            };
-        };
+    }
+
+    /// Rows of one length, each of which is foretold by itself.
+    fn rows(&self, piece: &mut [u8], old: u64, map: &Map) {
+        let wide = map.image().wide;
+        let Some(length) = self.kind.row(wide) else { return };
         let into = ((old - self.offset.0) % length as u64) as usize;
         let first = if into == 0 { 0 } else { length - into };
         let rows = piece.get_mut(first..).unwrap_or_default().chunks_exact_mut(length);
