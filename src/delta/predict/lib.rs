@@ -95,8 +95,11 @@ pub fn foretell(piece: &mut [u8], old_at: u64, new_at: u64, modes: &[u8], map: &
         }
         let end = at + stretch;
         let slide = Slide { old: old_address.wrapping_sub(at as u64), new: new_address.wrapping_sub(at as u64) };
+        if image.machine == Machine::X86 && mode & !rule::WORDS != 0 {
+            at = x86::sweep(piece, at, end, &slide, mode, map);
+        }
         while at < end {
-            at = pass(piece, at, end, slide.old, mode, map);
+            at = pass(piece, at, end, &slide, mode, map);
             if at < end {
                 at += step(piece, at, &slide, mode, map);
             }
@@ -106,12 +109,11 @@ pub fn foretell(piece: &mut [u8], old_at: u64, new_at: u64, modes: &[u8], map: &
 
 /// Passes over what is no address by any of the rules, as trying them at each place would, only faster. Where it stops they are to be
 /// tried; what it stops for is the machine's own.
-fn pass(piece: &[u8], at: usize, end: usize, slide: u64, mode: u8, map: &Map) -> usize {
-    let from = slide.wrapping_add(at as u64);
-    let old = |at: usize| slide.wrapping_add(at as u64);
+fn pass(piece: &[u8], at: usize, end: usize, slide: &Slide, mode: u8, map: &Map) -> usize {
+    let old = |at| slide.at(at).0;
+    let from = old(at);
     let (code, data) = (mode & !rule::WORDS != 0, mode & rule::WORDS != 0);
     match map.image().machine {
-        Machine::X86 if !data => x86::pass(piece, at, end, slide, mode, map),
         Machine::Arm if mode == rule::CODE => passed_words(piece, at, end, from, arm::is_a32_branch),
         Machine::Arm => {
             let thumb = mode & rule::OTHER_CODE != 0;
@@ -198,9 +200,16 @@ struct Slide {
     new: u64,
 }
 
+impl Slide {
+    /// Old and new address.
+    fn at(&self, place: usize) -> (u64, u64) {
+        (self.old.wrapping_add(place as u64), self.new.wrapping_add(place as u64))
+    }
+}
+
 /// Tries the rules at one place; how far to go on.
 fn step(piece: &mut [u8], at: usize, slide: &Slide, mode: u8, map: &Map) -> usize {
-    let (old, new) = (slide.old.wrapping_add(at as u64), slide.new.wrapping_add(at as u64));
+    let (old, new) = slide.at(at);
     let rest = &mut piece[at..];
     let done = match map.image().machine {
         Machine::X86 => x86::step(rest, old, new, mode, map),

@@ -134,6 +134,32 @@ fn reach(image: &Image) -> (u64, u64) {
     end.map_or((0, u64::MAX), |end| (lowest, end.saturating_sub(lowest).saturating_sub(1)))
 }
 
+/// From which address on which old segment is the first that holds it, in order.
+fn by_address(image: &Image) -> Vec<(u64, Option<u8>)> {
+    let borders = image.segments.iter().flat_map(|(old, _)| [old.address, old.address.wrapping_add(old.memory)]);
+    let mut borders: Vec<u64> = borders.chain([0]).collect();
+    borders.sort_unstable();
+    let first = |address| image.segments.iter().position(|(old, _)| old.holds(address)).and_then(|nth| nth.try_into().ok());
+    let mut all: Vec<(u64, Option<u8>)> = borders.into_iter().map(|from| (from, first(from))).collect();
+    all.dedup_by_key(|(_, nth)| *nth);
+    all
+}
+
+/// Only [`by_address`] tells.
+const MIXED: u8 = u8::MAX;
+
+/// Of parts of 2^`part` bytes: which old segment is the first that holds all of each.
+fn homes(by_address: &[(u64, Option<u8>)], (lowest, reach): (u64, u64), part: u32) -> Vec<u8> {
+    let mut homes = vec![MIXED; (reach >> part) as usize + 1];
+    for (nth, (from, segment)) in by_address.iter().enumerate() {
+        let (Some(segment), Some(from)) = (*segment, from.checked_sub(lowest)) else { continue };
+        let end = by_address.get(nth + 1).map_or(u64::MAX, |(next, _)| *next - lowest);
+        let whole = (from.div_ceil(1 << part) as usize).min(homes.len())..((end >> part) as usize).min(homes.len());
+        homes.get_mut(whole).unwrap_or_default().fill(segment);
+    }
+    homes
+}
+
 /// No two new segments have a place of the file in common.
 fn is_apart(image: &Image) -> bool {
     let ends = |(_, new): &(Segment, Segment)| (new.offset, new.offset.saturating_add(new.length));
@@ -157,6 +183,11 @@ pub struct Map {
     part: u32,
     /// The lowest old address, and how far it is from there to the highest.
     reach: (u64, u64),
+    /// See [`by_address`].
+    by_address: Vec<(u64, Option<u8>)>,
+    /// Which segment each part of memory is in, of 2^`home_part` bytes, from the lowest old address on; or [`MIXED`].
+    home: Vec<u8>,
+    home_part: u32,
     /// No place of the new file is in two segments.
     is_apart: bool,
     /// The first of Go's functions in each stretch of the new code.
@@ -201,15 +232,28 @@ impl Map {
             }
         }
         let last = spans.last().map_or(0, |span| span.start);
-        let part = (u32::BITS - last.leading_zeros()).saturating_sub(MOST_PARTS).max(LEAST_PART);
+        let part_of = |bits: u32| bits.saturating_sub(MOST_PARTS).max(LEAST_PART);
+        let part = part_of(u32::BITS - last.leading_zeros());
         let before = (0..=(last >> part) + 1).map(|nth| spans.partition_point(|span| span.start >> part < nth) as u32);
-        let is_apart = is_apart(&image);
-        Map { before: before.collect(), part, reach: reach(&image), image, spans, is_apart, ..Map::default() }
+        let (is_apart, by_address, reach) = (is_apart(&image), by_address(&image), reach(&image));
+        let home_part = part_of(u64::BITS - reach.1.leading_zeros());
+        let home = homes(&by_address, reach, home_part);
+        Map { before: before.collect(), part, reach, image, spans, by_address, home, home_part, is_apart, ..Map::default() }
     }
 
     /// May this be an old address? It is a quick look.
     pub fn may_hold(&self, address: u64) -> bool {
         address.wrapping_sub(self.reach.0) <= self.reach.1
+    }
+
+    /// The first segment that holds an old address.
+    fn segment(&self, address: u64) -> Option<&(Segment, Segment)> {
+        let part = address.wrapping_sub(self.reach.0) >> self.home_part;
+        if let Some(nth) = self.home.get(part as usize).filter(|nth| **nth != MIXED) {
+            return self.image.segments.get(usize::from(*nth));
+        }
+        let next = self.by_address.partition_point(|(from, _)| *from <= address);
+        self.image.segments.get(usize::from(self.by_address.get(next.checked_sub(1)?)?.1?))
     }
 
     /// The last span that begins at or before a place.
@@ -227,7 +271,7 @@ impl Map {
 
     /// Of one program in which nothing moves: it only hears what addresses are asked for.
     pub fn listener(image: Image) -> Map {
-        Map { reach: reach(&image), image, listens: Some(Cell::new(None)), ..Map::default() }
+        Map { reach: reach(&image), by_address: by_address(&image), image, listens: Some(Cell::new(None)), ..Map::default() }
     }
 
     /// The last address that a listener was asked for, once.
@@ -268,7 +312,7 @@ impl Map {
         if !self.may_hold(address) {
             return None;
         }
-        let (old, new) = self.image.segments.iter().find(|(old, _)| old.holds(address))?;
+        let (old, new) = self.segment(address)?;
         if let Some(listens) = &self.listens {
             listens.set(Some(address));
             return Some(address);
@@ -304,6 +348,29 @@ mod tests {
         let map = Map::new(Image::default(), vec![span(0, 10, 1), span(5, 25, 2), span(20, 28, 3)]);
         assert_eq!(map.spans, [span(0, 5, 1), span(5, 25, 2), span(25, 28, 3)]);
         assert!(Map::new(Image::default(), Vec::new()).spans.is_empty());
+    }
+
+    #[test]
+    fn a_segment_is_found_by_its_address() {
+        let of = |address, memory| Segment { offset: 0, length: 0, memory, address };
+        let finds = |segments: &[Segment]| {
+            let image = Image { segments: segments.iter().map(|s| (*s, *s)).collect(), ..Image::default() };
+            let map = Map::new(image.clone(), Vec::new());
+            let parts = (0..64).map(|nth| nth << LEAST_PART);
+            for at in segments.iter().flat_map(|s| [s.address, s.address.wrapping_add(s.memory)]).chain(parts) {
+                for at in [at.wrapping_sub(1), at, at.wrapping_add(1)] {
+                    let first = image.segments.iter().find(|(old, _)| old.holds(at));
+                    assert_eq!(map.segment(at), first, "{segments:?} {at}");
+                }
+            }
+        };
+        finds(&[of(4096, 100), of(0, 0), of(8192, 1), of(100, 3996), of(8193, 7)]);
+        finds(&[of(4100, 10), of(4096, 100), of(4105, 20), of(4000, 300)]);
+        finds(&[of(u64::MAX, 1), of(0, 1)]);
+        finds(&[of(u64::MAX - 5, 10), of(0, u64::MAX)]);
+        finds(&[of(0x1_0000, 0x5000), of(0x1_2345, 0x4000), of(0x1_f000, 0x3001), of(0x1_2000, 0x9000)]);
+        finds(&[of(0, 0)]);
+        finds(&[]);
     }
 
     #[test]
