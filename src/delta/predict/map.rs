@@ -134,28 +134,22 @@ fn reach(image: &Image) -> (u64, u64) {
     end.map_or((0, u64::MAX), |end| (lowest, end.saturating_sub(lowest).saturating_sub(1)))
 }
 
-/// From which address on which old segment is the first that holds it, in order.
-fn by_address(image: &Image) -> Vec<(u64, Option<u8>)> {
-    let borders = image.segments.iter().flat_map(|(old, _)| [old.address, old.address.wrapping_add(old.memory)]);
-    let mut borders: Vec<u64> = borders.chain([0]).collect();
-    borders.sort_unstable();
-    let first = |address| image.segments.iter().position(|(old, _)| old.holds(address)).and_then(|nth| nth.try_into().ok());
-    let mut all: Vec<(u64, Option<u8>)> = borders.into_iter().map(|from| (from, first(from))).collect();
-    all.dedup_by_key(|(_, nth)| *nth);
-    all
-}
-
-/// Only [`by_address`] tells.
+/// More than one segment is in it, or none, or not all of it is in one.
 const MIXED: u8 = u8::MAX;
 
-/// Of parts of 2^`part` bytes: which old segment is the first that holds all of each.
-fn homes(by_address: &[(u64, Option<u8>)], (lowest, reach): (u64, u64), part: u32) -> Vec<u8> {
+/// Which old segment is the first that holds each part of memory, of 2^`part` bytes.
+fn homes(image: &Image, (lowest, reach): (u64, u64), part: u32) -> Vec<u8> {
     let mut homes = vec![MIXED; (reach >> part) as usize + 1];
-    for (nth, (from, segment)) in by_address.iter().enumerate() {
-        let (Some(segment), Some(from)) = (*segment, from.checked_sub(lowest)) else { continue };
-        let end = by_address.get(nth + 1).map_or(u64::MAX, |(next, _)| *next - lowest);
-        let whole = (from.div_ceil(1 << part) as usize).min(homes.len())..((end >> part) as usize).min(homes.len());
-        homes.get_mut(whole).unwrap_or_default().fill(segment);
+    // The earlier ones have the last word.
+    for (nth, (old, _)) in image.segments.iter().enumerate().rev().filter(|(_, (old, _))| old.memory > 0) {
+        let first = old.address - lowest;
+        let Some(last) = first.checked_add(old.memory - 1) else {
+            homes.fill(MIXED); // it goes over the end of all addresses
+            continue;
+        };
+        homes[(first >> part) as usize..=(last >> part) as usize].fill(MIXED);
+        let whole = first.div_ceil(1 << part) as usize..(last.saturating_add(1) >> part) as usize;
+        homes.get_mut(whole).unwrap_or_default().fill(nth as u8);
     }
     homes
 }
@@ -183,8 +177,6 @@ pub struct Map {
     part: u32,
     /// The lowest old address, and how far it is from there to the highest.
     reach: (u64, u64),
-    /// See [`by_address`].
-    by_address: Vec<(u64, Option<u8>)>,
     /// Which segment each part of memory is in, of 2^`home_part` bytes, from the lowest old address on; or [`MIXED`].
     home: Vec<u8>,
     home_part: u32,
@@ -235,10 +227,10 @@ impl Map {
         let part_of = |bits: u32| bits.saturating_sub(MOST_PARTS).max(LEAST_PART);
         let part = part_of(u32::BITS - last.leading_zeros());
         let before = (0..=(last >> part) + 1).map(|nth| spans.partition_point(|span| span.start >> part < nth) as u32);
-        let (is_apart, by_address, reach) = (is_apart(&image), by_address(&image), reach(&image));
+        let (is_apart, reach) = (is_apart(&image), reach(&image));
         let home_part = part_of(u64::BITS - reach.1.leading_zeros());
-        let home = homes(&by_address, reach, home_part);
-        Map { before: before.collect(), part, reach, image, spans, by_address, home, home_part, is_apart, ..Map::default() }
+        let home = homes(&image, reach, home_part);
+        Map { before: before.collect(), part, reach, image, spans, home, home_part, is_apart, ..Map::default() }
     }
 
     /// May this be an old address? It is a quick look.
@@ -249,11 +241,10 @@ impl Map {
     /// The first segment that holds an old address.
     fn segment(&self, address: u64) -> Option<&(Segment, Segment)> {
         let part = address.wrapping_sub(self.reach.0) >> self.home_part;
-        if let Some(nth) = self.home.get(part as usize).filter(|nth| **nth != MIXED) {
-            return self.image.segments.get(usize::from(*nth));
+        match self.home.get(part as usize) {
+            Some(nth) if *nth != MIXED => self.image.segments.get(usize::from(*nth)),
+            _ => self.image.segments.iter().find(|(old, _)| old.holds(address)),
         }
-        let next = self.by_address.partition_point(|(from, _)| *from <= address);
-        self.image.segments.get(usize::from(self.by_address.get(next.checked_sub(1)?)?.1?))
     }
 
     /// The last span that begins at or before a place.
@@ -271,7 +262,7 @@ impl Map {
 
     /// Of one program in which nothing moves: it only hears what addresses are asked for.
     pub fn listener(image: Image) -> Map {
-        Map { reach: reach(&image), by_address: by_address(&image), image, listens: Some(Cell::new(None)), ..Map::default() }
+        Map { reach: reach(&image), image, listens: Some(Cell::new(None)), ..Map::default() }
     }
 
     /// The last address that a listener was asked for, once.
