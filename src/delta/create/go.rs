@@ -3,20 +3,21 @@
 
 use crate::delta::create::elf::Section;
 use crate::delta::predict::tables::{Kind, number};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 /// The type of these sections, which no other has.
 pub const KIND: u64 = u64::MAX;
 
 /// What there is: its name, what rows it has, and what these speak of.
-const PARTS: [(&str, Option<Kind>, &[&str]); 14] = [
+const PARTS: [(&str, Option<Kind>, &[&str]); 15] = [
     ("code", None, &[]),
     ("names", None, &[]),
     // For each place in a function its line, its frame and so on.
     ("lines", None, &[]),
-    // The files of what was compiled at once.
-    ("units", None, &[]),
-    // Data of functions; and from the first that tells of inlined calls on.
+    // The names of files, and which of them belong to what was compiled at once.
+    ("files", None, &[]),
+    ("units", Some(Kind::Words), &["files"]),
+    // Data of functions; and from the first that tells of objects or of inlined calls on.
     ("data", None, &[]),
     ("inlined", Some(Kind::Inlined), &["names", "constants"]),
     // The index of functions with their records, and both apart.
@@ -39,8 +40,8 @@ const MAGIC: &[u8] = &[0xf1, 0xff, 0xff, 0xff, 0, 0];
 const RECORD: usize = 44;
 /// More tables of lines are none.
 const MOST_LINES: usize = 32;
-/// Which of a function's data tells of inlined calls.
-const INLINED: usize = 3;
+/// Which of a function's data tell of objects in its frame and of inlined calls.
+const INLINED: RangeInclusive<usize> = 2..=3;
 /// Words of what the runtime knows of a program: what is looked for is among them.
 const MODULE: usize = 64;
 
@@ -85,36 +86,38 @@ impl Reader<'_> {
         let between = |start: usize, end: usize| (start <= end).then_some(start..end);
         let index = place(7)?;
         let index = between(index, index.checked_add(head(0)?.checked_mul(8)?)?.checked_add(4)?)?;
-        let records = between(index.end, all.end)?;
         let code = self.section(b".text")?;
         let links = self.section(b".typelink").map_or(0..0, |links| links.range.clone());
         let constants = self.section(b".rodata")?;
         let ends = [index.start, index.end - 4].map(|at| self.number(at, 4).unwrap_or(0) as u64);
-        let Module { types, data, buckets, text } = self.module(table, constants, ends).unwrap_or_default();
+        let Module { types, linked, data, buckets, text } = self.module(table, constants, ends).unwrap_or_default();
         let code = text.map_or(code.range.start, |text| code.place(text)).min(code.range.end)..code.range.end;
+        // Since Go 1.26 data of functions are in the table, too.
+        let records = between(index.end, if all.contains(&data.start) { data.start } else { all.end })?;
         let far = |at: usize, from: &Range<usize>| at.checked_add(from.start).filter(|at| *at < from.end).unwrap_or(from.end);
-        let first_type = links.clone().step_by(4).filter_map(|at| self.number(at, 4)).min().unwrap_or(0);
+        let first_type = links.clone().step_by(4).filter_map(|at| self.number(at, 4)).min();
         let each = self.data(&index);
-        let first_call = each.iter().filter(|(nth, _)| *nth == INLINED).map(|(_, far)| *far).min().unwrap_or(0);
+        let first_call = each.iter().filter(|(nth, _)| INLINED.contains(nth)).map(|(_, far)| *far).min().unwrap_or(0);
         let mut places: Vec<usize> = each.iter().map(|(_, far)| *far).collect();
         places.sort_unstable();
-        // They are sorted by their length: the last one is at least as long as any other.
+        // Nothing says how long the last one is.
         let longest = places.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
         let data = data.start..far(places.last().map_or(0, |last| last.saturating_add(longest)), &data);
         Some([
             code,
             between(place(3)?, place(4)?)?,
             between(place(6)?, index.start)?,
+            between(place(5)?, place(6)?)?,
             between(place(4)?, place(5)?)?,
             data.clone(),
             far(first_call, &data)..data.end,
-            index.start..all.end,
+            index.start..records.end,
             index,
             records,
             types.clone(),
-            far(first_type, &types)..types.end,
+            first_type.map_or(linked, |first| far(first, &types)..types.end),
             links,
-            types.start..constants.range.end.max(types.start),
+            constants.range.clone(),
             buckets,
         ])
     }
@@ -137,7 +140,6 @@ impl Reader<'_> {
     /// What the runtime knows of the program begins with where the table and its names are. `ends` are where its first function begins
     /// and its last one ends.
     fn module(&self, table: &Section, constants: &Section, ends: [u64; 2]) -> Option<Module> {
-        let end = constants.address.checked_add(constants.range.len() as u64)?;
         let begins = |(at, names): &(u64, u64)| {
             *at == table.address && names.checked_sub(*at).is_some_and(|far| far < table.range.len() as u64)
         };
@@ -145,30 +147,62 @@ impl Reader<'_> {
             let words = || self.bytes[section.range.clone()].chunks_exact(self.word).map(number);
             for (nth, _) in words().zip(words().skip(1)).enumerate().filter(|(_, pair)| begins(pair)) {
                 let all: Vec<u64> = words().skip(nth).take(MODULE).collect();
-                // Types, their end, constants, and data.
-                let is_it = |w: &&[u64]| w[0] == constants.address && w[2] == w[0] && w[1] <= end && (w[0]..w[1]).contains(&w[3]);
-                let Some(w) = all.windows(4).find(is_it) else { continue };
-                let (types, data) = (constants.place(w[0])..constants.place(w[3]), constants.place(w[3])..constants.place(w[1]));
-                // What is first in each stretch, where the first function begins, where the last one ends, and what both are counted from.
-                let is_it = |w: &&[u64]| [w[1], w[2]].map(|at| at.wrapping_sub(w[3])) == ends && w[1] < w[2];
-                let found = all.windows(4).find(is_it);
-                let buckets = found.and_then(|w| {
-                    let (start, code) = (w[0], w[2] - w[1]);
-                    let length = (4 * code.div_ceil(4096)).checked_add(code.div_ceil(256))?;
-                    let is_there = start >= constants.address && start.checked_add(length)? <= end;
-                    is_there.then(|| constants.place(start)..constants.place(start + length))
-                });
-                return Some(Module { types, data, buckets: buckets.unwrap_or_default(), text: found.map(|w| w[3]) });
+                if let Some(module) = self.parts_of(&all, constants, ends) {
+                    return Some(module);
+                }
             }
         }
         None
     }
+
+    /// Where is what these words of a module tell of.
+    fn parts_of(&self, module: &[u64], constants: &Section, ends: [u64; 2]) -> Option<Module> {
+        // What is first in each stretch, where the first function begins, where the last one ends, and what both are counted from.
+        let is_it = |w: &[u64]| [w[1], w[2]].map(|at| at.wrapping_sub(w[3])) == ends && w[1] < w[2];
+        let found = module.windows(4).find(|w| is_it(w));
+        let buckets = found.and_then(|w| self.between(w[0], w[0].checked_add(buckets_for(w[2] - w[1])?)?)).unwrap_or_default();
+        // Types, their end, constants, and data. Up to Go 1.25 data can be among what is between the first two.
+        let older = |w: &[u64]| {
+            let types = (w[2] == constants.address).then(|| self.between(w[0], w[1]))??;
+            let data = self.between(w[3], w[1]).or_else(|| self.after(w[3]))?;
+            Some((types.start..if types.contains(&data.start) { data.start } else { types.end }, 0..0, data))
+        };
+        // Types, the length of those that are linked, the end of all, other tables, constants, and data.
+        let newer = |w: &[u64]| {
+            let types = (w[5] == constants.address).then(|| self.between(w[0], w[2]))??;
+            let linked = self.between(w[0], w[0].checked_add(w[1])?).filter(|linked| linked.end <= types.end)?;
+            Some((types, linked, self.after(w[6])?))
+        };
+        let (types, linked, data) = module.windows(4).find_map(older).or_else(|| module.windows(7).find_map(newer))?;
+        let data = data.start..if data.contains(&buckets.start) { buckets.start } else { data.end };
+        Some(Module { types, linked, data, buckets, text: found.map(|w| w[3]) })
+    }
+
+    /// Where in the file the bytes of a section are that an address is the first of.
+    fn after(&self, address: u64) -> Option<Range<usize>> {
+        let has = |section: &&Section| address.checked_sub(section.address).is_some_and(|far| far < section.range.len() as u64);
+        let section = self.sections.iter().filter(|section| section.address != 0).find(has)?;
+        Some(section.place(address)..section.range.end)
+    }
+
+    /// The same up to another address.
+    fn between(&self, start: u64, end: u64) -> Option<Range<usize>> {
+        let (all, length) = (self.after(start)?, usize::try_from(end.checked_sub(start)?).ok()?);
+        (length <= all.len()).then(|| all.start..all.start + length)
+    }
 }
 
-/// Parts of the constants, and the address that functions are counted from.
+/// Bytes of the table of what is first in each stretch, for so many of code.
+fn buckets_for(code: u64) -> Option<u64> {
+    (4 * code.div_ceil(4096)).checked_add(code.div_ceil(256))
+}
+
+/// Parts of the file, and the address that functions are counted from.
 #[derive(Default)]
 struct Module {
     types: Range<usize>,
+    /// Those that are linked, where no section tells of them.
+    linked: Range<usize>,
     data: Range<usize>,
     buckets: Range<usize>,
     text: Option<u64>,
