@@ -580,7 +580,7 @@ class Program:
     def types(self, p, at, end, old, table):
         word, fields, length = 8 if self.wide else 4, table[1], table[4][0][1]
         at += -(old + at) % word
-        methods, after = 0, 0
+        methods, after, counts = 0, 0, -8
         while at + word <= end:
             value = field_of(p, at, word)
             to = self.aim(value) if value >= max(length, 4096) else None
@@ -593,20 +593,20 @@ class Program:
                 if place + 16 <= end:
                     count, exported, far = field_of(p, place + 4, 2), field_of(p, place + 6, 2), field_of(p, place + 8, 4)
                     if exported <= count and count and 16 <= far < 65536 and far % 4 == 0 and not field_of(p, place + 12, 4):
-                        methods, after = place + far, place + far + 16 * count
-                self.word(p, place, int(methods <= place < after and (place - methods) % 16 >= 8), table)
+                        methods, after, counts = place + far, place + far + 16 * count, place + 4
+                if not counts <= place < counts + 8:
+                    self.word(p, place, int(methods <= place < after and (place - methods) % 16 >= 8), table)
             at += word
 
     def inlined(self, p, at, end, old, table):
         start = at
         for at in range(at + -(old + at) % 4, end - 3, 4):
-            if field_of(p, at, 4) < table[4][0][1]:
-                if at - start >= 3 and not any(p[at - 3:at]):
-                    self.word(p, at, 0, table)
-            elif at - start >= 8:
-                length, pointers = field_of(p, at - 8, 4), field_of(p, at - 4, 4)
-                if 0 < pointers <= length < 1 << 24 and pointers % 4 == length % 4 == 0:
-                    self.word(p, at, 1, table)
+            place, length, pointers = (field_of(p, at - by, 4) if at - start >= by else 0 for by in (12, 8, 4))
+            is_object = 0 < pointers <= length < 1 << 24 and pointers % 4 == length % 4 == 0
+            if is_object and (place >> 31 or field_of(p, at, 4) >= table[4][0][1]):
+                self.word(p, at, 1, table)
+            elif at - start >= 3 and not any(p[at - 3:at]):
+                self.word(p, at, 0, table)
 
     def learn(self, body, size):
         """The first function of each stretch of the new code, by the old body and the new one's length."""

@@ -90,19 +90,17 @@ impl Reader<'_> {
         let links = self.section(b".typelink").map_or(0..0, |links| links.range.clone());
         let constants = self.section(b".rodata")?;
         let ends = [index.start, index.end - 4].map(|at| self.number(at, 4).unwrap_or(0) as u64);
-        let Module { types, linked, data, buckets, text } = self.module(table, constants, ends).unwrap_or_default();
+        let Module { types, data, buckets, text } = self.module(table, constants, ends).unwrap_or_default();
         let code = text.map_or(code.range.start, |text| code.place(text)).min(code.range.end)..code.range.end;
         // Since Go 1.26 data of functions are in the table, too.
         let records = between(index.end, if all.contains(&data.start) { data.start } else { all.end })?;
         let far = |at: usize, from: &Range<usize>| at.checked_add(from.start).filter(|at| *at < from.end).unwrap_or(from.end);
-        let first_type = links.clone().step_by(4).filter_map(|at| self.number(at, 4)).min();
+        let mut linked: Vec<usize> = links.clone().step_by(4).filter_map(|at| self.number(at, 4)).collect();
         let each = self.data(&index);
         let first_call = each.iter().filter(|(nth, _)| INLINED.contains(nth)).map(|(_, far)| *far).min().unwrap_or(0);
         let mut places: Vec<usize> = each.iter().map(|(_, far)| *far).collect();
-        places.sort_unstable();
-        // Nothing says how long the last one is.
-        let longest = places.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
-        let data = data.start..far(places.last().map_or(0, |last| last.saturating_add(longest)), &data);
+        let data = data.start..far(end_of(&mut places), &data);
+        let linked_end = far(end_of(&mut linked), &types);
         Some([
             code,
             between(place(3)?, place(4)?)?,
@@ -115,7 +113,7 @@ impl Reader<'_> {
             index,
             records,
             types.clone(),
-            first_type.map_or(linked, |first| far(first, &types)..types.end),
+            linked.first().map_or(types.clone(), |first| far(*first, &types)..linked_end),
             links,
             constants.range.clone(),
             buckets,
@@ -165,17 +163,16 @@ impl Reader<'_> {
         let older = |w: &[u64]| {
             let types = (w[2] == constants.address).then(|| self.between(w[0], w[1]))??;
             let data = self.between(w[3], w[1]).or_else(|| self.after(w[3]))?;
-            Some((types.start..if types.contains(&data.start) { data.start } else { types.end }, 0..0, data))
+            Some((types.start..if types.contains(&data.start) { data.start } else { types.end }, data))
         };
         // Types, the length of those that are linked, the end of all, other tables, constants, and data.
         let newer = |w: &[u64]| {
             let types = (w[5] == constants.address).then(|| self.between(w[0], w[2]))??;
-            let linked = self.between(w[0], w[0].checked_add(w[1])?).filter(|linked| linked.end <= types.end)?;
-            Some((types, linked, self.after(w[6])?))
+            Some((types, self.after(w[6])?))
         };
-        let (types, linked, data) = module.windows(4).find_map(older).or_else(|| module.windows(7).find_map(newer))?;
+        let (types, data) = module.windows(4).find_map(older).or_else(|| module.windows(7).find_map(newer))?;
         let data = data.start..if data.contains(&buckets.start) { buckets.start } else { data.end };
-        Some(Module { types, linked, data, buckets, text: found.map(|w| w[3]) })
+        Some(Module { types, data, buckets, text: found.map(|w| w[3]) })
     }
 
     /// Where in the file the bytes of a section are that an address is the first of.
@@ -192,6 +189,13 @@ impl Reader<'_> {
     }
 }
 
+/// Where the last of these begins and, since nothing says how long it is, as much more as the longest other one has.
+fn end_of(places: &mut [usize]) -> usize {
+    places.sort_unstable();
+    let longest = places.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
+    places.last().map_or(0, |last| last.saturating_add(longest))
+}
+
 /// Bytes of the table of what is first in each stretch, for so many of code.
 fn buckets_for(code: u64) -> Option<u64> {
     (4 * code.div_ceil(4096)).checked_add(code.div_ceil(256))
@@ -201,8 +205,6 @@ fn buckets_for(code: u64) -> Option<u64> {
 #[derive(Default)]
 struct Module {
     types: Range<usize>,
-    /// Those that are linked, where no section tells of them.
-    linked: Range<usize>,
     data: Range<usize>,
     buckets: Range<usize>,
     text: Option<u64>,

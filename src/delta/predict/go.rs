@@ -34,7 +34,7 @@ pub fn records(table: &Table, piece: &mut [u8], old: u64, map: &Map) {
 pub fn types<const W: usize>(table: &Table, piece: &mut [u8], old: u64, map: &Map) {
     let least = table.others[0].length.max(LEAST_ADDRESS);
     let mut at = (old.wrapping_neg() % W as u64) as usize;
-    let mut methods = 0..0;
+    let (mut methods, mut counts) = (0..0, 0..0);
     while let Some(word) = piece.get_mut(at..at + W) {
         let value = number(word);
         if value >= least
@@ -47,7 +47,12 @@ pub fn types<const W: usize>(table: &Table, piece: &mut [u8], old: u64, map: &Ma
             continue;
         }
         for place in (at..at + W).step_by(4) {
-            methods = methods_of(piece, place).unwrap_or(methods);
+            if let Some(found) = methods_of(piece, place) {
+                (methods, counts) = (found, place + 4..place + 12);
+            }
+            if counts.contains(&place) {
+                continue;
+            }
             let is_code = methods.contains(&place) && (place - methods.start) % 16 >= 8;
             table.word((usize::from(is_code), 1), &mut piece[place..place + 4], map);
         }
@@ -60,9 +65,9 @@ pub fn inlined(table: &Table, piece: &mut [u8], old: u64, map: &Map) {
     let mut at = (old.wrapping_neg() % 4) as usize;
     while at + 4 <= piece.len() {
         let (before, word) = piece.split_at_mut(at);
-        let is_name = number(&word[..4]) < table.others[0].length;
-        if if is_name { is_call(before) } else { is_object(before) } {
-            table.word((usize::from(!is_name), 1), &mut word[..4], map);
+        let is_object = is_object(before, number(&word[..4]) >= table.others[0].length);
+        if is_object || is_call(before) {
+            table.word((usize::from(is_object), 1), &mut word[..4], map);
         }
         at += 4;
     }
@@ -141,11 +146,14 @@ fn is_call(before: &[u8]) -> bool {
     before.ends_with(&[0; 3])
 }
 
-/// What of an object is before that which tells of its pointers: its length, and up to where it has some.
-fn is_object(before: &[u8]) -> bool {
-    let Some((_, words)) = before.split_last_chunk::<8>() else { return false };
+/// What of an object is before that which tells of its pointers: where in the frame it is, mostly below its top, its length, and up to
+/// where it has some. What cannot be a call's name is so of more objects.
+fn is_object(before: &[u8], cannot_be_name: bool) -> bool {
+    let Some((rest, words)) = before.split_last_chunk::<8>() else { return false };
     let (length, pointers) = (number(&words[..4]), number(&words[4..]));
-    pointers > 0 && pointers <= length && length < 1 << 24 && pointers.is_multiple_of(4) && length.is_multiple_of(4)
+    let is_local = || rest.len() >= 4 && rest.last().is_some_and(|high| *high >= 0x80);
+    let is_one = pointers > 0 && pointers <= length && length < 1 << 24;
+    is_one && pointers.is_multiple_of(4) && length.is_multiple_of(4) && (cannot_be_name || is_local())
 }
 
 #[cfg(test)]

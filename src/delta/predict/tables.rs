@@ -428,11 +428,15 @@ mod tests {
         (made[1], made[6]) = (0xe0, 0x80);
         assert_eq!(foretold(Kind::Records, &[&[1][..], &old].concat()), put(&[&[1][..], &made].concat()));
         // A wide address, two words, and a method that the last four of these tell of: 16 bytes behind them.
-        let types = [0x100c0, 0, 0x30, 0x40, 1, 1, 16, 0, 0x30, 0x31, 0xc0, 0x30];
-        assert_eq!(foretold(Kind::Types, &types), put(&[0x100e0, 0, 0x34, 0x40, 1, 1, 16, 0, 0x34, 0x35, 0xe0, 0x30]));
+        // How many methods there are is no place.
+        let types = [0x100c0, 0, 0x30, 0x40, 1, 0x30, 16, 0, 0x30, 0x31, 0xc0, 0x30];
+        assert_eq!(foretold(Kind::Types, &types), put(&[0x100e0, 0, 0x34, 0x40, 1, 0x30, 16, 0, 0x34, 0x35, 0xe0, 0x30]));
         // A call's name, and an object's pointers.
         let inlined = [7, 0x30, 0x0200_0007, 0x30, 24, 16, 0xc0, 16, 24, 0xc0];
         assert_eq!(foretold(Kind::Inlined, &inlined), put(&[7, 0x34, 0x0200_0007, 0x30, 24, 16, 0xe0, 16, 24, 0xc0]));
+        // What could be a name is none after an object below the frame's top.
+        let objects = [0xffff_fff0, 24, 16, 0x30, 0x10, 24, 16, 0x30];
+        assert_eq!(foretold(Kind::Inlined, &objects), put(&[0xffff_fff0, 24, 16, 0x30, 0x10, 24, 16, 0x34]));
         // What is cut has what there is; nothing is beyond it.
         for kind in [Kind::Words, Kind::Pairs, Kind::Records, Kind::Types, Kind::Inlined] {
             let whole = foretold(kind, &types);
