@@ -3,17 +3,17 @@
 use crate::base::{Context, Result};
 use crate::layer::flush::{forget, forget_file};
 use crate::layer::ops::damaged;
-use rustix::fs::{Advice, OFlags};
+use rustix::fs::{Mode, OFlags};
 use std::cell::Cell;
-use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::OnceLock;
 
-/// Bytes of one hint that a part will be read: what Linux takes at once on any device.
-const HINT: u64 = 128 << 10;
+/// Bytes of the smallest part: what Linux reads at once on any device.
+const PART: u64 = 128 << 10;
 /// Files larger than this are left to the kernel's own reading ahead.
-const LARGEST_HINTED: u64 = 64 << 20;
+const LARGEST_IN_PARTS: u64 = 64 << 20;
 /// When so many bytes have been read in order, these leave the page cache: it must not grow with the file.
 const LONGEST_RUN: u64 = 8 << 20;
 
@@ -25,9 +25,9 @@ pub struct FileBody {
     range: Range<u64>,
     /// Where in the file that begins.
     start: u64,
-    /// Each bit is a 64th of it: has been read from, and has been asked for as a whole.
+    /// Each bit is a 64th of it: has been read from, and has been brought in as a whole.
     touched: Cell<u64>,
-    asked: Cell<u64>,
+    brought: Cell<u64>,
     /// What has been read in order, up to the last read.
     run: Cell<(u64, u64)>,
 }
@@ -41,7 +41,7 @@ impl FileBody {
             range,
             start,
             touched: Cell::new(0),
-            asked: Cell::new(0),
+            brought: Cell::new(0),
             run: Cell::new((0, 0)),
         }
     }
@@ -80,14 +80,14 @@ impl FileBody {
 
     /// Bytes that each bit stands for.
     fn part(&self) -> u64 {
-        self.size().div_ceil(64).next_multiple_of(HINT)
+        self.size().div_ceil(64).next_multiple_of(PART)
     }
 
     /// Reads what is at an offset of the tar, up to the content's end; how many bytes that were.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
         let n = usize::try_from(self.range.end - offset).unwrap_or(usize::MAX).min(buf.len());
         let from = offset - self.range.start;
-        self.hint(from, n as u64);
+        self.bring_part(from, n as u64);
         let mut filled = 0;
         while filled < n {
             let at = self.start + from + filled as u64;
@@ -101,21 +101,34 @@ impl FileBody {
         Ok(n)
     }
 
-    /// Who comes back to a part will want the rest of it: one large request costs a device, and the processor, less than many of a
+    /// Who comes back to a part will want the rest of it: a few large requests cost a device, and the processor, less than many of a
     /// page each, which is what Linux makes of small reads in no order.
-    fn hint(&self, from: u64, length: u64) {
-        if self.size() > LARGEST_HINTED || length >= self.size() {
+    fn bring_part(&self, from: u64, length: u64) {
+        if self.size() > LARGEST_IN_PARTS || length >= self.size() {
             return;
         }
         let part = self.part();
         let bit = 1u64 << (from / part);
-        if self.touched.replace(self.touched.get() | bit) & bit == 0 || self.asked.get() & bit != 0 {
+        if self.touched.replace(self.touched.get() | bit) & bit == 0 || self.brought.get() & bit != 0 {
             return;
         }
-        self.asked.set(self.asked.get() | bit);
+        self.brought.set(self.brought.get() | bit);
         let first = from / part * part;
-        for at in (first..(first + part).min(self.size())).step_by(HINT as usize) {
-            let _ = rustix::fs::fadvise(&*self.file, self.start + at, NonZeroU64::new(HINT), Advice::WillNeed);
+        self.bring(self.start + first, self.start + (first + part).min(self.size()));
+    }
+
+    /// Reads to nowhere. Linux takes it for reading in order: pages come in large pieces, and what is next comes meanwhile. Hints
+    /// (posix_fadvise) bring single pages, which take a processor several times as long. What is wrong is said to who reads it.
+    fn bring(&self, mut at: u64, end: u64) {
+        static NOWHERE: OnceLock<Option<OwnedFd>> = OnceLock::new();
+        let nowhere = NOWHERE.get_or_init(|| rustix::fs::open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).ok());
+        let Some(nowhere) = nowhere else { return };
+        while at < end {
+            let left = usize::try_from(end - at).unwrap_or(usize::MAX);
+            match rustix::io::retry_on_intr(|| rustix::fs::sendfile(nowhere, &*self.file, Some(&mut at), left)) {
+                Ok(n) if n > 0 => {}
+                _ => return,
+            }
         }
     }
 
@@ -127,7 +140,7 @@ impl FileBody {
             forget(self.file.as_fd(), self.start + begin, to - begin);
             self.run.set((to, to));
             self.touched.set(0);
-            self.asked.set(0);
+            self.brought.set(0);
         }
     }
 }
