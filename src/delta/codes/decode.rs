@@ -193,17 +193,19 @@ impl Decoder {
     /// The distance that a symbol means, which is the last one then.
     #[inline(always)]
     fn distance(&mut self, symbol: usize, bits: &mut Bits<'_>) -> Result<u32, Bad> {
-        if symbol < LAST {
-            self.last[..=symbol].rotate_right(1);
-        } else {
-            self.last.rotate_right(1);
-            self.last[0] = if symbol < FAR {
-                (symbol - LAST) as u32 + 1
-            } else {
+        // Not by rotating a part of them: of four that is two calls.
+        let [a, b, c, d] = self.last;
+        self.last = match symbol {
+            0 => [a, b, c, d],
+            1 => [b, a, c, d],
+            2 => [c, a, b, d],
+            3 => [d, a, b, c],
+            LAST..FAR => [(symbol - LAST) as u32 + 1, a, b, c],
+            _ => {
                 let (least, more) = far_distance(symbol).ok_or(Bad)?;
-                (least + bits.number(more)) << self.shape.unit
-            };
-        }
+                [(least + bits.number(more)) << self.shape.unit, a, b, c]
+            }
+        };
         Ok(self.last[0])
     }
 }
