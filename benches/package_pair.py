@@ -28,7 +28,7 @@ A_SECOND = 250
 def fetched(*command):
     """The only file that a command leaves in its folder."""
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
         [file] = os.listdir(folder)
         with open(f"{folder}/{file}", "rb") as f:
             return f.read()
@@ -66,7 +66,8 @@ def pypi(spec, is_new):
 def package(name, is_new):
     """The tar in it."""
     source, _, spec = name.partition(":")
-    return {"npm": npm, "pypi": pypi}[source](spec, is_new) if spec else debian(name, is_new)
+    known = {"npm": npm, "pypi": pypi}
+    return known[source](spec, is_new) if source in known else debian(name, is_new)
 
 
 def layer(packages, start, out):

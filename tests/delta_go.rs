@@ -15,14 +15,19 @@ const LARGEST: usize = 2940;
 const HEAD: usize = 0x1000;
 
 /// Where Go puts its tables.
-#[derive(Clone, Copy, PartialEq)]
-enum Layout {
-    /// Up to 1.25: types and what functions know of themselves are constants.
-    Constants,
-    /// 1.26: the latter is in the table of functions.
-    InTable,
-    /// From 1.27 on types have a section of their own, too, and nothing lists those that are linked.
-    Types,
+#[derive(Clone, Copy)]
+struct Layout {
+    /// Types have a section of their own, else they are the first constants: since 1.27, and in position-independent programs.
+    types_apart: bool,
+    /// What functions know of themselves is in their table, else it is the last constants: since 1.26.
+    data_in_table: bool,
+}
+
+impl Layout {
+    /// From 1.27 on nothing lists the types that are linked.
+    fn lists_types(self) -> bool {
+        !(self.types_apart && self.data_in_table)
+    }
 }
 
 /// A program in the making.
@@ -136,27 +141,22 @@ fn program(functions: &[usize], wide: bool, layout: Layout) -> Vec<u8> {
     // Constants.
     let constants = maker.out.align(4096);
     let (mut types, mut types_end, mut types_at) = (Vec::new(), 0, constants);
-    if layout != Layout::Types {
+    if !layout.types_apart {
         (types, types_end) = maker.types(constants, true);
     }
     let (mut data, mut of_functions, mut buckets) = (0, Vec::new(), 0);
-    let room = if layout == Layout::Constants { functions.len() * (64 + word) + 256 } else { 0 };
+    let room = if layout.data_in_table { 0 } else { functions.len() * (64 + word) + 256 };
     let masks = maker.out.align(16) + room;
-    if layout == Layout::Constants {
+    if !layout.data_in_table {
         (data, of_functions) = maker.data(&names, masks - constants);
     }
     maker.out.all.resize(masks, 0);
     functions.iter().for_each(|nth| maker.out.text(*nth, 13, 4));
-    if layout == Layout::Constants {
+    if !layout.data_in_table {
         buckets = maker.buckets();
         types_end = maker.out.all.len() - constants;
     }
     sections.push((".rodata", constants, maker.out.all.len()));
-    if layout != Layout::Types {
-        let links = maker.out.align(16);
-        maker.out.put(&types);
-        sections.push((".typelink", links, maker.out.all.len()));
-    }
     // The table of functions.
     let table = maker.out.align(32);
     let lines = |nth: usize| 3 + random(nth, 14) % 20;
@@ -193,7 +193,7 @@ fn program(functions: &[usize], wide: bool, layout: Layout) -> Vec<u8> {
     maker.out.all.resize(table + at_index + first, 0);
     let records = maker.out.all.len();
     maker.out.all.resize(records + functions.len() * record, 0);
-    if layout != Layout::Constants {
+    if layout.data_in_table {
         (data, of_functions) = maker.data(&names, masks - constants);
         buckets = maker.buckets();
     }
@@ -208,11 +208,16 @@ fn program(functions: &[usize], wide: bool, layout: Layout) -> Vec<u8> {
     maker.out.all[records..records + all.all.len()].copy_from_slice(&all.all);
     sections.push((".gopclntab", table, maker.out.all.len()));
     let mut linked = 0;
-    if layout == Layout::Types {
+    if layout.types_apart {
         types_at = maker.out.align(16);
-        linked = maker.types(types_at, false).1;
+        (types, linked) = maker.types(types_at, layout.lists_types());
         types_end = maker.out.all.len() - types_at;
-        sections.push((".go.type", types_at, maker.out.all.len()));
+        sections.push((".data.rel.ro", types_at, maker.out.all.len()));
+    }
+    if layout.lists_types() {
+        let links = maker.out.align(16);
+        maker.out.put(&types);
+        sections.push((".data.rel.ro.typelink", links, maker.out.all.len()));
     }
     // What the runtime knows of the program.
     let module = maker.out.align(4096);
@@ -220,9 +225,9 @@ fn program(functions: &[usize], wide: bool, layout: Layout) -> Vec<u8> {
     maker.out.words(&[address(table), address(table + 8 + 8 * word), all_names, all_names]);
     let (first, end) = (HEAD + maker.entries[0], HEAD + maker.code_end);
     maker.out.words(&[address(buckets), address(first), address(end), address(HEAD), address(types_at)]);
-    match layout {
-        Layout::Types => maker.out.words(&[linked, address(types_at + types_end), linked, 0]),
-        _ => maker.out.words(&[address(types_at + types_end)]),
+    match layout.lists_types() {
+        true => maker.out.words(&[address(types_at + types_end)]),
+        false => maker.out.words(&[linked, address(types_at + types_end), linked, 0]),
     }
     maker.out.words(&[address(constants), address(data), 0, 0]);
     sections.push((".noptrdata", module, maker.out.all.len()));
@@ -232,7 +237,8 @@ fn program(functions: &[usize], wide: bool, layout: Layout) -> Vec<u8> {
 #[test]
 fn tables_follow_when_functions_come() {
     // Three functions and what is told of them. Where nothing follows it is more than twice as much.
-    for layout in [Layout::Constants, Layout::InTable, Layout::Types] {
+    for (types_apart, data_in_table) in [(false, false), (true, false), (false, true), (true, true)] {
+        let layout = Layout { types_apart, data_in_table };
         follows(FUNCTIONS, &ADDED, |functions, wide| program(functions, wide, layout), LARGEST);
     }
 }

@@ -118,7 +118,7 @@ impl FileBody {
     }
 
     /// Reads to nowhere. Linux takes it for reading in order: pages come in large pieces, and what is next comes meanwhile. Hints
-    /// (posix_fadvise) bring single pages, which take a processor several times as long. What is wrong is said to who reads it.
+    /// (posix_fadvise) bring single pages, which take a processor twice as long. What is wrong is said to who reads it.
     fn bring(&self, mut at: u64, end: u64) {
         static NOWHERE: OnceLock<Option<OwnedFd>> = OnceLock::new();
         let nowhere = NOWHERE.get_or_init(|| rustix::fs::open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).ok());

@@ -25,7 +25,7 @@ const PARTS: [(&str, Option<Kind>, &[&str]); 15] = [
     ("index", Some(Kind::Pairs), &["code", "functions"]),
     // The last one says where they are.
     ("records", Some(Kind::Records), &["code", "names", "lines", "units", "data", "index"]),
-    // Types; and from the first that is linked on: the names of many are before them.
+    // Types; and those that are linked, if they are listed: the names of many are before them.
     ("types", None, &[]),
     ("linked", Some(Kind::Types), &["types", "code"]),
     ("links", Some(Kind::Words), &["types"]),
@@ -41,7 +41,7 @@ const RECORD: usize = 44;
 /// More tables of lines are none.
 const MOST_LINES: usize = 32;
 /// Which of a function's data tell of objects in its frame and of inlined calls.
-const INLINED: RangeInclusive<usize> = 2..=3;
+const WITH_WORDS: RangeInclusive<usize> = 2..=3;
 /// Words of what the runtime knows of a program: what is looked for is among them.
 const MODULE: usize = 64;
 
@@ -97,7 +97,7 @@ impl Reader<'_> {
         let far = |at: usize, from: &Range<usize>| at.checked_add(from.start).filter(|at| *at < from.end).unwrap_or(from.end);
         let mut linked: Vec<usize> = links.clone().step_by(4).filter_map(|at| self.number(at, 4)).collect();
         let each = self.data(&index);
-        let first_call = each.iter().filter(|(nth, _)| INLINED.contains(nth)).map(|(_, far)| *far).min().unwrap_or(0);
+        let first_told = each.iter().filter(|(nth, _)| WITH_WORDS.contains(nth)).map(|(_, far)| *far).min().unwrap_or(0);
         let mut places: Vec<usize> = each.iter().map(|(_, far)| *far).collect();
         let data = data.start..far(end_of(&mut places), &data);
         let linked_end = far(end_of(&mut linked), &types);
@@ -108,7 +108,7 @@ impl Reader<'_> {
             between(place(5)?, place(6)?)?,
             between(place(4)?, place(5)?)?,
             data.clone(),
-            far(first_call, &data)..data.end,
+            far(first_told, &data)..data.end,
             index.start..records.end,
             index,
             records,
@@ -158,17 +158,17 @@ impl Reader<'_> {
         // What is first in each stretch, where the first function begins, where the last one ends, and what both are counted from.
         let is_it = |w: &[u64]| [w[1], w[2]].map(|at| at.wrapping_sub(w[3])) == ends && w[1] < w[2];
         let found = module.windows(4).find(|w| is_it(w));
-        let buckets = found.and_then(|w| self.between(w[0], w[0].checked_add(buckets_for(w[2] - w[1])?)?)).unwrap_or_default();
+        let buckets = found.and_then(|w| self.bytes_of(w[0], w[0].checked_add(buckets_for(w[2] - w[1])?)?)).unwrap_or_default();
         // Types, their end, constants, and data. Up to Go 1.25 data can be among what is between the first two.
         let older = |w: &[u64]| {
-            let types = (w[2] == constants.address).then(|| self.between(w[0], w[1]))??;
-            let data = self.between(w[3], w[1]).or_else(|| self.after(w[3]))?;
+            let types = (w[2] == constants.address).then(|| self.bytes_of(w[0], w[1]))??;
+            let data = self.bytes_of(w[3], w[1]).or_else(|| self.bytes_from(w[3]))?;
             Some((types.start..if types.contains(&data.start) { data.start } else { types.end }, data))
         };
         // Types, the length of those that are linked, the end of all, other tables, constants, and data.
         let newer = |w: &[u64]| {
-            let types = (w[5] == constants.address).then(|| self.between(w[0], w[2]))??;
-            Some((types, self.after(w[6])?))
+            let types = (w[5] == constants.address).then(|| self.bytes_of(w[0], w[2]))??;
+            Some((types, self.bytes_from(w[6])?))
         };
         let (types, data) = module.windows(4).find_map(older).or_else(|| module.windows(7).find_map(newer))?;
         let data = data.start..if data.contains(&buckets.start) { buckets.start } else { data.end };
@@ -176,15 +176,15 @@ impl Reader<'_> {
     }
 
     /// Where in the file the bytes of a section are that an address is the first of.
-    fn after(&self, address: u64) -> Option<Range<usize>> {
+    fn bytes_from(&self, address: u64) -> Option<Range<usize>> {
         let has = |section: &&Section| address.checked_sub(section.address).is_some_and(|far| far < section.range.len() as u64);
         let section = self.sections.iter().filter(|section| section.address != 0).find(has)?;
         Some(section.place(address)..section.range.end)
     }
 
     /// The same up to another address.
-    fn between(&self, start: u64, end: u64) -> Option<Range<usize>> {
-        let (all, length) = (self.after(start)?, usize::try_from(end.checked_sub(start)?).ok()?);
+    fn bytes_of(&self, start: u64, end: u64) -> Option<Range<usize>> {
+        let (all, length) = (self.bytes_from(start)?, usize::try_from(end.checked_sub(start)?).ok()?);
         (length <= all.len()).then(|| all.start..all.start + length)
     }
 }
